@@ -1,0 +1,502 @@
+"""Blobs in shared memory: written once, seen by everyone without a copy.
+
+Keys::
+
+    ("blob", offset)                   -> Blob: size, users
+    ("held", session, "extent", base)  -> (offset, end) of what is taken and not sealed
+
+Small blobs are cut from a chunk that this process has taken, so that storing one costs no
+transaction of its own; the chunk's held key shrinks in the transaction that seals a piece.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from entrepot import settings
+from entrepot.arena import extents
+from entrepot.arena.bulk import Draft, Ref
+from entrepot.arena.pins import Pins, PinTable
+from entrepot.arena.region import Region, copy_into
+from entrepot.engine import failpoints, held
+from entrepot.engine.keys import Prefix, unpack
+from entrepot.engine.lmdb import LmdbEngine, slots
+from entrepot.engine.lmdb.environment import GrowthGuard
+from entrepot.engine.protocol import Transaction
+from entrepot.errors import NotFoundError, OutOfMemoryError
+
+__all__ = ["Arena", "ArenaStatistics"]
+
+BLOB = Prefix("blob")
+_ALIGNMENT = settings.ARENA_ALIGNMENT_BYTES
+
+
+class Blob(msgspec.Struct, array_like=True):
+    """A sealed extent."""
+
+    size: int
+    users: int
+
+
+class _Span(msgspec.Struct, array_like=True):
+    """What is left of an extent that a session holds."""
+
+    at: int
+    end: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_blob = msgspec.msgpack.Decoder(Blob).decode
+_decode_span = msgspec.msgpack.Decoder(_Span).decode
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaStatistics:
+    """Where the bytes of an arena are."""
+
+    size: int
+    """The bound, in bytes: the depot's `memory` setting."""
+    reserved: int
+    """Bytes of memory that the arena has taken from the system."""
+    used: int
+    """Bytes in sealed blobs."""
+    free: int
+    """Bytes that are reserved and free, warm or fresh."""
+    limbo: int
+    """Bytes of deleted blobs that wait until no reader can see them."""
+    unsealed: int
+    """Bytes that sessions have taken and not sealed: drafts, and what is left of chunks."""
+    pinned: int
+    """Bytes of blobs, deleted or not, that some process still looks at."""
+    blobs: int
+    """How many sealed blobs there are."""
+    largest_free: int
+    """The size of the largest free extent, or of the fresh end, in bytes."""
+
+
+class _Extent:
+    """An extent that this process has taken: a draft's own, or a chunk."""
+
+    __slots__ = ("at", "base", "end")
+
+    def __init__(self, base: int, end: int) -> None:
+        self.base = base
+        self.at = base
+        self.end = end
+
+
+class _Draft:
+    """Bytes written into an extent, not sealed."""
+
+    __slots__ = ("extent", "ref")
+
+    def __init__(self, extent: _Extent, ref: Ref) -> None:
+        self.extent = extent
+        self.ref = ref
+
+
+class Arena:
+    """The blobs of a depot on this machine. Implements `entrepot.arena.bulk.Bulk`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        engine: LmdbEngine,
+        pin_table: PinTable,
+        words: memoryview,
+        *,
+        size_max: int,
+        growth_guard: GrowthGuard,
+        find_dead: Callable[[], object],
+    ) -> None:
+        """Map the arena of the depot in `directory`.
+
+        Args:
+            directory: Where the file lives.
+            engine: The volatile engine, which keeps the extents.
+            pin_table: The pins of all sessions.
+            words: This session's page of it.
+            size_max: The bound, in bytes.
+            growth_guard: Holds the depot's growth lock, or refuses growth.
+            find_dead: Reaps dead sessions: called before memory is said to be out.
+        """
+        self._engine = engine
+        self._region = Region(directory / "arena", size_max)
+        self._pin_table = pin_table
+        self.pins = Pins(words, self._region.map)
+        self._growth_guard = growth_guard
+        self._find_dead = find_dead
+        self._chunks: list[_Extent] = []
+        self._grow_lock = threading.Lock()
+        engine.on_release("extent", _release_extent)
+
+    # Writing.
+
+    @contextlib.contextmanager
+    def draft(self, buffers: Sequence[memoryview]) -> Iterator[Draft]:
+        """Write the buffers one after the other, each at a multiple of 64 bytes."""
+        size = sum(map(_aligned, map(len, buffers)))
+        extent = self._take(size)
+        draft = _Draft(extent, Ref(extent.at, size))
+        try:
+            if failpoints.ARMED:
+                failpoints.hit("arena.allocated")
+            at = extent.at
+            for buffer in buffers:
+                copy_into(self._region.bytes[at : at + len(buffer)], buffer)
+                at += _aligned(len(buffer))
+            if failpoints.ARMED:
+                failpoints.hit("arena.copied")
+            yield draft
+        except BaseException:
+            self._drop(extent)
+            raise
+        extent.at += size
+        if extent.at < extent.end:
+            self._chunks.append(extent)
+
+    def seal(self, tx: Transaction, draft: Draft) -> None:
+        """Make the draft a blob with one user, in the transaction that stores its `ref`."""
+        assert isinstance(draft, _Draft)
+        ref, extent = draft.ref, draft.extent
+        tx.put(BLOB.int(ref.at), _encode(Blob(ref.size, 1)))
+        key = self._engine.session.held_key("extent", extent.base)
+        rest = ref.at + ref.size
+        if rest < extent.end:
+            tx.put(key, _encode(_Span(rest, extent.end)))
+        else:
+            tx.delete(key)
+
+    def _take(self, size: int) -> _Extent:
+        """Take room for a draft: from a chunk, or an extent of its own."""
+        if size > settings.CHUNK_PIECE_BYTES_MAX:
+            return self._allocate(size)
+        try:
+            chunk = self._chunks.pop()
+        except IndexError:
+            return self._allocate(settings.CHUNK_BYTES)
+        if chunk.end - chunk.at >= size:
+            return chunk
+        self._drop(chunk)
+        return self._allocate(settings.CHUNK_BYTES)
+
+    def _drop(self, extent: _Extent) -> None:
+        """Give back what is left of an extent that this process has taken."""
+        if extent.at < extent.end:
+            key = self._engine.session.held_key("extent", extent.base)
+            self._engine.write(_give_back, key)
+
+    def drop_chunks(self) -> None:
+        """Give back the chunks of this process."""
+        while self._chunks:
+            self._drop(self._chunks.pop())
+
+    def _allocate(self, size: int) -> _Extent:
+        """Take an extent: a warm one if there is, else a fresh one, else more memory.
+
+        Raises:
+            OutOfMemoryError: There is no room even after a search for what the dead held.
+        """
+        size = max(_aligned(size), _ALIGNMENT)
+        # Deleted bytes are warm: look whether they may be reused before fresh ones are touched.
+        base, has_limbo = self._engine.write(self._claim_extent, size, False)
+        if base is None and has_limbo and self.reclaim():
+            base, _ = self._engine.write(self._claim_extent, size, False)
+        searched = False
+        while base is None:
+            base, _ = self._engine.write(self._claim_extent, size, True)
+            if base is not None:
+                break
+            try:
+                self._reserve(size)
+            except OutOfMemoryError:
+                if searched:
+                    raise self._out_of_memory(size) from None
+                searched = True
+                self.drop_chunks()
+                self._find_dead()
+                self.reclaim()
+        return _Extent(base, base + size)
+
+    def _claim_extent(
+        self, tx: Transaction, size: int, fresh: bool
+    ) -> tuple[int | None, bool]:
+        base = extents.allocate(tx, size, fresh=fresh)
+        if base is None:
+            return None, not extents.limbo_is_empty(tx)
+        key = self._engine.session.held_key("extent", base)
+        tx.put(key, _encode(_Span(base, base + size)))
+        return base, False
+
+    def _reserve(self, size: int) -> None:
+        """Reserve more memory, so that a fresh extent of `size` bytes fits.
+
+        Raises:
+            OutOfMemoryError: The bound is reached, or the machine's memory is.
+        """
+        with self._grow_lock:
+            state = self._engine.read(extents.get_state)
+            step = min(
+                max(state.reserved, settings.ARENA_BYTES_STEP_MIN), settings.ARENA_BYTES_STEP_MAX
+            )
+            wanted = state.top + size
+            if wanted > self._region.size_max:
+                raise OutOfMemoryError("the arena is at its bound")
+            if wanted <= state.reserved:
+                return  # another thread was quicker
+            steps = -(-(wanted - state.reserved) // step) * step
+            last_error: OutOfMemoryError | None = None
+            for more in (steps, wanted - state.reserved):  # a whole step, else just enough
+                end = min(state.reserved + more, self._region.size_max)
+                try:
+                    with self._growth_guard(end - state.reserved):
+                        self._region.reserve(state.reserved, end)
+                        if failpoints.ARMED:
+                            failpoints.hit("arena.reserved")
+                        self._engine.write(_note_reserved, end)
+                    return
+                except OutOfMemoryError as error:
+                    last_error = error
+            assert last_error is not None
+            raise last_error
+
+    # Reading.
+
+    def view(self, tx: Transaction, ref: Ref) -> memoryview:
+        """Return the bytes, read-only; they stay as they are while a view of them lives."""
+        view = self.pins.pin(ref.at, ref.size)
+        if view is not None:
+            return view
+        return memoryview(bytes(self._region.bytes[ref.at : ref.at + ref.size]))
+
+    # Users.
+
+    def retain(self, tx: Transaction, ref: Ref, users: int = 1) -> None:
+        """Add users to a blob."""
+        blob = _get_blob(tx, ref)
+        blob.users += users
+        tx.put(BLOB.int(ref.at), _encode(blob))
+
+    def release(self, tx: Transaction, ref: Ref) -> None:
+        """Take one user from a blob; the last one's leaving frees it."""
+        blob = _get_blob(tx, ref)
+        blob.users -= 1
+        if blob.users:
+            tx.put(BLOB.int(ref.at), _encode(blob))
+        else:
+            tx.delete(BLOB.int(ref.at))
+            extents.add_limbo(tx, ref.at, blob.size)
+
+    def users(self, tx: Transaction, ref: Ref) -> int:
+        """Return how many users a blob has."""
+        return _get_blob(tx, ref).users
+
+    # Reclaiming.
+
+    def reclaim(self) -> int:
+        """Free the deleted extents that no reader can see any more; return their bytes."""
+        waiting, live = self._engine.read(self._limbo_and_live)
+        if not waiting:
+            return 0
+        oldest = self._engine.oldest_snapshot()  # first the readers,
+        pinned = self._pin_table.pinned(live)  # then the pins: see `pins`
+        ready = [
+            (version, offset)
+            for version, offset, _ in waiting
+            if (oldest is None or version <= oldest) and offset not in pinned
+        ]
+        if failpoints.ARMED:
+            failpoints.hit("arena.reclaiming")
+        return self._engine.write(_free_limbo, ready) if ready else 0
+
+    def _limbo_and_live(self, tx: Transaction) -> tuple[list[tuple[int, int, int]], list[int]]:
+        # In one snapshot: a session that is not in it cannot have seen what it deletes.
+        waiting = extents.limbo(tx, settings.BATCH_KEYS)
+        return waiting, self._engine.session.alive(tx) if waiting else []
+
+    def trim(self) -> int:
+        """Return the free end of the arena to the system; return its bytes."""
+        self.drop_chunks()
+        with self._grow_lock, self._growth_guard(0):
+            before = self._engine.write(extents.trim)
+            if before is None:
+                return 0
+            after = self._engine.read(extents.get_state).reserved
+            page = -(-after // 4096) * 4096
+            if page < before.reserved:
+                self._region.give_back(page, before.reserved)
+            return before.reserved - after
+
+    # Looking.
+
+    def statistics(self) -> ArenaStatistics:
+        """Return where the bytes are. Cost: a walk through all blobs."""
+        return self._engine.read(self._count)
+
+    def _count(self, tx: Transaction) -> ArenaStatistics:
+        state = extents.get_state(tx)
+        free = [size for _, size in extents.free_extents(tx)]
+        sizes = {offset: blob.size for offset, blob in _blobs(tx)}
+        limbo = {offset: size for _, offset, size in extents.limbo(tx)}
+        pinned = self._pin_table.pinned(self._engine.session.alive(tx))
+        fresh = self._region.size_max - state.top
+        return ArenaStatistics(
+            size=self._region.size_max,
+            reserved=state.reserved,
+            used=sum(sizes.values()),
+            free=sum(free) + state.reserved - state.top,
+            limbo=sum(limbo.values()),
+            unsealed=sum(end - at for _, at, end in _held_spans(tx)),
+            pinned=sum({**sizes, **limbo}.get(offset, 0) for offset in pinned),
+            blobs=len(sizes),
+            largest_free=max([*free, fresh]),
+        )
+
+    def pinned_by(self, slot: int) -> int:
+        """Return how many bytes one session looks at."""
+        offsets = self._pin_table.pinned_by(slot)
+        if not offsets:
+            return 0
+        return self._engine.read(_bytes_at, offsets)
+
+    def pins_of(self, tx: Transaction, ref: Ref) -> int:
+        """Return how many live sessions look at a blob."""
+        live = self._engine.session.alive(tx)
+        return sum(ref.at in self._pin_table.pinned_by(slot) for slot in live)
+
+    def check(self, tx: Transaction) -> list[str]:
+        """Return what is wrong: every byte below the top must belong to exactly one thing."""
+        parts = [(offset, size, "free") for offset, size in extents.free_extents(tx)]
+        parts += [(offset, size, "limbo") for _, offset, size in extents.limbo(tx)]
+        parts += [(offset, blob.size, "blob") for offset, blob in _blobs(tx)]
+        parts += [
+            (at, end - at, f"held by session {session:016x}")
+            for session, at, end in _held_spans(tx)
+        ]
+        problems: list[str] = []
+        end, kind = 0, "the beginning"
+        for offset, size, what in sorted(parts):
+            if offset != end:
+                word = "overlap" if offset < end else "are lost"
+                amount = abs(offset - end)
+                problems.append(f"arena: {amount} bytes {word} between {kind} and {what} at {offset}")
+            end, kind = max(end, offset + size), what
+        top = extents.get_state(tx).top
+        if end != top:
+            problems.append(f"arena: extents end at {end}, the top is {top}")
+        return problems
+
+    def _out_of_memory(self, size: int) -> OutOfMemoryError:
+        stats = self.statistics()
+        holders = self._engine.read(self._holders)
+        text = (
+            f"no room for {size} bytes: of {stats.size} bytes, {stats.used} are in {stats.blobs} "
+            f"blobs, {stats.limbo} deleted but still looked at, {stats.unsealed} being written, "
+            f"the largest free piece has {stats.largest_free}"
+        )
+        if holders:
+            text += "; held by " + ", ".join(holders)
+        return OutOfMemoryError(
+            text, "delete something, drop views of deleted values, or open a depot with more memory="
+        )
+
+    def _holders(self, tx: Transaction) -> list[str]:
+        unsealed: dict[int, int] = {}
+        for session, at, end in _held_spans(tx):
+            unsealed[session] = unsealed.get(session, 0) + end - at
+        texts: list[str] = []
+        for number, slot in slots(tx).items():
+            pinned = _bytes_at(tx, self._pin_table.pinned_by(number))
+            mine = unsealed.get(slot.session, 0)
+            if pinned or mine:
+                texts.append(
+                    f"process {slot.pid} ({slot.command}): {pinned} looked at, {mine} being written"
+                )
+        return texts
+
+    # Life.
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's chunks; its pins are kept until `adopt`."""
+        self._chunks = []
+        self._grow_lock = threading.Lock()
+
+    def adopt(self, words: memoryview) -> None:
+        """Use another page of pins, with the pins that are set: a forked child's own."""
+        self.pins.move_to(words)
+
+    def forget(self) -> None:
+        """Close the file, without giving anything back; views that live keep the map."""
+        self._region.close()
+
+    def close(self) -> None:
+        """Give the chunks back and close the file; views that live keep the map."""
+        self.drop_chunks()
+        self._region.close()
+
+
+def _aligned(size: int) -> int:
+    return (size + _ALIGNMENT - 1) & -_ALIGNMENT
+
+
+def _get_blob(tx: Transaction, ref: Ref) -> Blob:
+    value = tx.get(BLOB.int(ref.at))
+    if value is None:
+        raise NotFoundError(f"there is no blob at {ref.at}")
+    return _decode_blob(value)
+
+
+def _blobs(tx: Transaction) -> Iterator[tuple[int, Blob]]:
+    for key, value in tx.range(BLOB.begin, BLOB.end):
+        offset = BLOB.tail(key)[0]
+        assert isinstance(offset, int)
+        yield offset, _decode_blob(value)
+
+
+def _held_spans(tx: Transaction) -> Iterator[tuple[int, int, int]]:
+    """Yield (session, offset, end) of all that is taken and not sealed."""
+    for session in held.holders(tx):
+        prefix = Prefix(session, "extent", of=held.HELD)
+        for _, value in tx.range(prefix.begin, prefix.end):
+            span = _decode_span(value)
+            yield session, span.at, span.end
+
+
+def _bytes_at(tx: Transaction, offsets: set[int]) -> int:
+    if not offsets:
+        return 0
+    limbo = {offset: size for _, offset, size in extents.limbo(tx)}
+    total = 0
+    for offset in offsets:
+        value = tx.get(BLOB.int(offset))
+        total += limbo.get(offset, 0) if value is None else _decode_blob(value).size
+    return total
+
+
+def _give_back(tx: Transaction, key: bytes) -> None:
+    value = tx.pop(key)
+    if value is not None:
+        span = _decode_span(value)
+        extents.free(tx, span.at, span.end - span.at)
+
+
+def _release_extent(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
+    assert unpack(rest)
+    span = _decode_span(value)
+    extents.free(tx, span.at, span.end - span.at)
+
+
+def _note_reserved(tx: Transaction, end: int) -> None:
+    state = extents.get_state(tx)
+    state.reserved = max(state.reserved, end)
+    extents.put_state(tx, state)
+
+
+def _free_limbo(tx: Transaction, ready: list[tuple[int, int]]) -> int:
+    return sum(extents.pop_limbo(tx, version, offset) for version, offset in ready)

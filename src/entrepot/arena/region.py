@@ -1,0 +1,92 @@
+"""The one file of an arena, mapped by everyone, and its pages.
+
+The file is as long as twice the arena's bound, so that a view may be rounded up to a power
+of two; that is address space, not memory. Pages are reserved in steps before anyone touches
+them: in a full tmpfs the first touch of an unreserved page, even to read it, is a SIGBUS.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import threading
+from pathlib import Path
+
+from entrepot import settings
+from entrepot.errors import CorruptError, OutOfMemoryError
+
+__all__ = ["Region"]
+
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+
+
+class Region:
+    """A mapped file of shared memory."""
+
+    def __init__(self, path: Path, size_max: int) -> None:
+        """Map the file, made if it is not there, for at most `size_max` bytes of blobs."""
+        self.path = path
+        self.size_max = size_max
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        length = _page_up(2 * size_max)
+        found = os.fstat(self._fd).st_size
+        if found == 0:
+            os.ftruncate(self._fd, length)
+        elif found != length:
+            os.close(self._fd)
+            raise CorruptError(f"the arena {path} is {found} bytes long and should be {length}")
+        self.map = mmap.mmap(self._fd, length)
+        self.bytes = memoryview(self.map)
+
+    def reserve(self, begin: int, end: int) -> None:
+        """Reserve the pages from `begin` to `end`.
+
+        Raises:
+            OutOfMemoryError: The machine has no such memory left.
+        """
+        try:
+            os.posix_fallocate(self._fd, begin, end - begin)
+        except OSError as error:
+            raise OutOfMemoryError(
+                f"cannot reserve {end - begin} more bytes in {self.path}: {error.strerror}",
+                "free memory in /dev/shm, or give the depot another directory",
+            ) from error
+
+    def give_back(self, begin: int, end: int) -> None:
+        """Return the pages from `begin` to `end` to the system; nobody may touch them."""
+        fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+        fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        if fallocate(self._fd, _KEEP_SIZE | _PUNCH_HOLE, begin, end - begin) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(self.path))
+
+    def close(self) -> None:
+        """Close the file; the map goes when the last view of it is gone."""
+        os.close(self._fd)
+
+
+def copy_into(target: memoryview, source: memoryview) -> None:
+    """Copy bytes; large ones in threads, without the interpreter lock."""
+    size = len(source)
+    if size < settings.PARALLEL_COPY_BYTES_MIN:
+        target[:] = source
+        return
+    import numpy as np  # noqa: PLC0415 heavy, and only large copies want it
+
+    to, origin = np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8)
+    workers = min(4, os.cpu_count() or 1)
+    share = _page_up(-(-size // workers))
+    parts = [slice(at, at + share) for at in range(0, size, share)]
+    threads = [
+        threading.Thread(target=np.copyto, args=(to[part], origin[part])) for part in parts[1:]
+    ]
+    for thread in threads:
+        thread.start()
+    np.copyto(to[parts[0]], origin[parts[0]])
+    for thread in threads:
+        thread.join()
+
+
+def _page_up(size: int) -> int:
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE

@@ -1,0 +1,396 @@
+"""This process's hold on one depot: its session, engines, arena; shared by all its handles.
+
+LMDB's files and POSIX record locks allow one opening per process, so every `Depot` of one
+directory shares one attachment, and a registry keeps them.
+
+Fork, step by step (a child that closes what it inherited frees the parent's slots in LMDB's
+table of readers, and must not lose the parent's pins before it has its own):
+
+1. Before the fork, wait until no transaction is open in this process.
+2. The child closes the inherited environments at once. If pins are set, it opens the depot
+   and sets the same pins in a session of its own; else it opens at its first transaction.
+3. The child closes a pipe; the parent waits for that (or for the child's end), and goes on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import shutil
+import threading
+import time
+
+from pathlib import Path
+
+from entrepot import places, settings
+from entrepot.arena import Arena, PagedBulk
+from entrepot.arena.pins import PinTable
+from entrepot.engine.ids import Ids
+from entrepot.engine.lmdb import LmdbEngine, LmdbSession
+from entrepot.engine.lmdb.doorbell import open_bells
+from entrepot.engine.lmdb.locks import GrowthLock, forget_root_lock, root_lock
+from entrepot.engine.protocol import Transaction
+from entrepot.errors import ClosedError
+from entrepot.layers.objects import OBJECT
+from entrepot.layers.spaces import spaces, workspaces
+from entrepot.layers.tier import Tier
+
+__all__ = ["Attachment", "attach"]
+
+_FORK_PATIENCE_S = 2.0
+
+
+class Attachment:
+    """An open depot, as one process sees it."""
+
+    volatile: Tier
+    arena: Arena
+
+    def __init__(self, directory: Path, data_directory: Path, memory_max: int) -> None:
+        """Open the files; the caller holds the root's lock and has checked the directory."""
+        self.directory = directory
+        self.data_directory = data_directory
+        self.memory_max = memory_max
+        self.handles = 0
+        self._lock = threading.RLock()
+        self._ticked_at = 0.0
+        self._durable: Tier | None = None
+        self._durable_engine: LmdbEngine | None = None
+        self._needs_reopening = False
+        self._bells = open_bells(directory / "bells")
+        self._growth = GrowthLock(
+            directory / "growth", bytes_max=memory_max, used=self.reserved_bytes
+        )
+        self.session = LmdbSession(directory / "sessions")
+        self.engine = LmdbEngine(
+            directory / "catalog",
+            volatile=True,
+            bells=self._bells[: len(self._bells) // 2],
+            session=self.session,
+            growth_guard=self._growth.guard,
+            between_slices=self.tick,
+        )
+        self.pin_table = PinTable(directory / "pins")
+        self.session.begin(self.engine, self.pin_table.open)
+        self.arena = Arena(
+            directory,
+            self.engine,
+            self.pin_table,
+            self.pin_table.words(self.session.slot),
+            size_max=memory_max,
+            growth_guard=self._growth.guard,
+            find_dead=self.reap,
+        )
+        self.volatile = Tier(self.engine, self.arena, Ids(self.engine))
+        spaces.register(self.volatile)
+        self._inode = self._find_inode()
+        self.reap()
+
+    def reserved_bytes(self) -> int:
+        """Return how much memory the catalog and the arena have reserved."""
+        arena = self.directory / "arena"
+        catalog = (self.directory / "catalog" / "data.mdb").stat().st_size
+        return catalog + (arena.stat().st_blocks * 512 if arena.exists() else 0)
+
+    # The durable tier.
+
+    def has_durable(self) -> bool:
+        """Tell whether this depot has a durable tier, open or not."""
+        return self._durable is not None or (self.data_directory / "catalog").exists()
+
+    def durable(self) -> Tier:
+        """Return the durable tier, opened or made if need be."""
+        with self._lock:
+            if self._durable is None:
+                self._durable = self._open_durable()
+            return self._durable
+
+    def _open_durable(self) -> Tier:
+        places.private_directory(self.data_directory.parent)
+        places.private_directory(self.data_directory)
+        if places.Format.read(self.data_directory) is None:
+            places.Format(settings.FORMAT_VERSION, "any", 0).write(self.data_directory)
+        engine = LmdbEngine(
+            self.data_directory / "catalog",
+            volatile=False,
+            bells=self._bells[len(self._bells) // 2 :],
+            session=self.session,
+            growth_guard=self._growth.guard,
+            between_slices=self.tick,
+        )
+        ids = Ids(engine)
+        tier = Tier(engine, PagedBulk(engine, ids), ids)
+        spaces.register(tier)
+        self._durable_engine = engine
+        engine.reap()
+        spaces.sweep(tier)
+        return tier
+
+    def engines(self) -> list[LmdbEngine]:
+        """Return the engines that are open."""
+        return [self.engine, *([self._durable_engine] if self._durable_engine else [])]
+
+    def tiers(self) -> list[Tier]:
+        """Return the tiers that are open."""
+        return [self.volatile, *([self._durable] if self._durable else [])]
+
+    # The dead.
+
+    def tick(self) -> None:
+        """Do what somebody must do now and then: called by waiters, each second."""
+        now = time.monotonic()
+        if now - self._ticked_at >= settings.WAIT_SLICE_S:
+            self._ticked_at = now
+            self.check_place()
+            self.reap()
+
+    def reap(self) -> int:
+        """Give back what dead sessions held; return how many there were."""
+        for tier in self.tiers():
+            engine = tier.engine
+            if engine.reap():
+                spaces.sweep(tier)
+        return self.session.free_dead_slots()
+
+    def check_place(self) -> None:
+        """Notice that the depot was removed under us.
+
+        Raises:
+            ClosedError: Its files are gone from their directory.
+        """
+        if self._find_inode() != self._inode:
+            raise ClosedError(
+                f"the depot in {self.directory} was removed",
+                "systemd's RemoveIPC, 'entrepot rm' and depot.destroy() do that; open it anew",
+            )
+
+    def _find_inode(self) -> int:
+        try:
+            return (self.directory / "catalog" / "data.mdb").stat().st_ino
+        except OSError:
+            return 0
+
+    # Forking.
+
+    def pause(self) -> None:
+        """Wait until no transaction is open in this process, and let none begin."""
+        self._lock.acquire()
+        for engine in self.engines():
+            engine.pause()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        for engine in self.engines():
+            engine.resume()
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Close what was inherited; keep the pins of views that were inherited too."""
+        self._lock = threading.RLock()
+        self._growth.forget_holder()
+        for engine in self.engines():
+            engine.close_after_fork(self._reopen)
+        for tier in self.tiers():
+            tier.ids.forget()
+        self.session.close_after_fork()
+        self.arena.after_fork_in_child()
+        self._needs_reopening = True
+        if self.arena.pins.count:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        with self._lock:
+            if not self._needs_reopening:
+                return
+            self._needs_reopening = False
+            for engine in self.engines():
+                engine.reopen()
+            self.session.reopen()
+            self.session.begin(self.engine, self.pin_table.open)
+            self.arena.adopt(self.pin_table.words(self.session.slot))
+
+    # The end.
+
+    def is_empty(self) -> bool:
+        """Tell whether the volatile tier holds nothing that anybody could come back for."""
+        return self.engine.read(_is_empty)
+
+    def close(self) -> None:
+        """End the session: give back what it holds, and remove the depot if it is empty and
+        nobody else is here.
+        """
+        if self._needs_reopening:  # a forked child that never used it
+            self.arena.forget()
+            self.pin_table.close()
+            return
+        root = self.directory.parent
+        with root_lock(root), contextlib.suppress(ClosedError):
+            self.arena.drop_chunks()
+            for engine in self.engines():
+                engine.release(self.session.id)
+            for tier in self.tiers():
+                spaces.sweep(tier)
+            is_last = self.session.end() == 0
+            is_unused = is_last and self.is_empty() and self._find_inode() == self._inode
+            self.arena.close()
+            self.pin_table.close()
+            for engine in self.engines():
+                engine.close()
+            if is_unused:
+                remove_directory(self.directory)
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove a depot's directory: out of sight first, then away."""
+    hidden = directory.with_name(f".{directory.name}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        directory.rename(hidden)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _is_empty(tx: Transaction) -> bool:
+    return not tx.range(OBJECT.begin, OBJECT.end, limit=1) and not workspaces.list_workspaces(
+        tx, persistent=False
+    )
+
+
+# The registry of this process.
+
+_attachments: dict[Path, Attachment] = {}
+_registry_lock = threading.RLock()
+
+
+def attach(
+    name: str, *, root: Path, data_root: Path, memory_max: int | None
+) -> Attachment:
+    """Return this process's attachment to a depot, made if need be; one more handle uses it.
+
+    Raises:
+        AccessDeniedError: Its directory is another user's, open to others, or a link.
+        FormatError: Another version of entrepot made it.
+        CorruptError: Its files are damaged.
+        ConflictError: It exists with another bound than `memory_max`.
+        LimitError: `memory_max` is too small.
+    """
+    places.private_directory(root)
+    directory = root.resolve() / name
+    with _registry_lock:
+        attachment = _attachments.get(directory)
+        if attachment is not None:
+            try:
+                attachment.check_place()
+            except ClosedError:
+                del _attachments[directory]
+            else:
+                places.check_memory(directory, attachment.memory_max, memory_max)
+                attachment.handles += 1
+                return attachment
+        with root_lock(root):
+            bound = _prepare(directory, memory_max)
+            attachment = Attachment(directory, data_root / name, bound)
+        attachment.handles = 1
+        _attachments[directory] = attachment
+        return attachment
+
+
+def _prepare(directory: Path, memory_max: int | None) -> int:
+    """Make the depot's directory, or check it; return the depot's bound."""
+    if directory.is_symlink() or directory.exists():
+        places.private_directory(directory)
+    found = places.Format.read(directory)
+    if found is not None and found.boot != places.boot_id():
+        remove_directory(directory)  # on a disk, from before a reboot: what it held is gone
+        found = None
+    if found is not None:
+        return places.check_memory(directory, found.memory_max, memory_max)
+    bound = places.check_bound(
+        places.default_memory(directory.parent) if memory_max is None else memory_max
+    )
+    if directory.exists():
+        remove_directory(directory)  # half made: its maker died
+    places.private_directory(directory)
+    places.check_room(directory)
+    try:
+        places.Format(settings.FORMAT_VERSION, places.boot_id(), bound).write(directory)
+    except BaseException:
+        remove_directory(directory)
+        raise
+    return bound
+
+
+def detach(attachment: Attachment) -> None:
+    """Take one handle from an attachment; the last one ends the session.
+
+    If views of its blobs live on, the session does too, until they are gone or the process
+    ends: their memory must not be reused.
+    """
+    with _registry_lock:
+        attachment.handles -= 1
+        close_unused()
+
+
+def close_unused() -> None:
+    """End the sessions that have no handle and no view left."""
+    with _registry_lock:
+        for directory, attachment in list(_attachments.items()):
+            if attachment.handles <= 0 and not attachment.arena.pins.count:
+                del _attachments[directory]
+                attachment.close()
+
+
+def _close_all() -> None:
+    with _registry_lock:
+        for attachment in list(_attachments.values()):
+            attachment.close()
+        _attachments.clear()
+
+
+_pipe: tuple[int, int] | None = None
+
+
+def _before_fork() -> None:
+    global _pipe
+    _registry_lock.acquire()
+    for attachment in _attachments.values():
+        attachment.pause()
+    _pipe = os.pipe() if _attachments else None
+
+
+def _after_fork_in_parent() -> None:
+    global _pipe
+    if _pipe is not None:
+        read_end, write_end = _pipe
+        _pipe = None
+        os.close(write_end)
+        select.select([read_end], [], [], _FORK_PATIENCE_S)
+        os.close(read_end)
+    for attachment in _attachments.values():
+        attachment.resume()
+    _registry_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _pipe, _registry_lock
+    _registry_lock = threading.RLock()
+    forget_root_lock()
+    try:
+        for attachment in _attachments.values():
+            attachment.after_fork_in_child()
+    finally:
+        if _pipe is not None:
+            os.close(_pipe[0])
+            os.close(_pipe[1])
+            _pipe = None
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)
+atexit.register(_close_all)
+

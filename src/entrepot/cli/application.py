@@ -1,0 +1,95 @@
+"""The application: which commands there are, and how each is loaded and guarded."""
+
+from __future__ import annotations
+
+from functools import wraps
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from entrepot.errors import EntrepotError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["COMMANDS", "application"]
+
+COMMANDS = {
+    "demo": "Share a real data set with worker processes, and show what was copied.",
+    "ls": "List objects, names and spaces, or the variables of one space.",
+    "get": "Print a value, or write it to a file.",
+    "put": "Put a file or a literal into a depot.",
+    "rm": "Remove objects, names, spaces and variables.",
+    "stat": "Show the figures of a depot, or all about one thing in it.",
+    "top": "Watch memory, processes and spaces live.",
+    "gc": "Give back what dead processes held.",
+    "doctor": "Look for problems; exit status 1 when there are any.",
+    "bench": "Measure this machine in a few seconds.",
+}
+"""Command -> one line of help. The code of `COMMAND` is `command` in `entrepot.cli.COMMAND`."""
+
+
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application, ready for `arguments`.
+
+    Only the module of the command that `arguments` names is loaded, so that
+    `entrepot --help` reads none; the others are known by their line of help.
+    """
+    wanted = next((argument for argument in arguments if argument in COMMANDS), None)
+    app = typer.Typer(
+        help="One shared place for Python data, with no server.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, summary in COMMANDS.items():
+        function = _load(name) if name == wanted else _not_loaded
+        app.command(name, short_help=summary)(function)
+    return app
+
+
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """One shared place for Python data, with no server."""
+    if show_version:
+        typer.echo(f"entrepot {_version()}")
+        raise typer.Exit
+
+
+def _version() -> str:
+    """The installed version; a checkout that is not installed has none."""
+    try:
+        return version("entrepot")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _not_loaded() -> None:
+    """Stand for a command that `arguments` did not name."""
+    raise AssertionError("a command was run that was not loaded")
+
+
+def _load(name: str) -> Callable[..., Any]:
+    """Return the function of a command; our errors become two lines and exit status 1."""
+    function: Callable[..., Any] = import_module(f"entrepot.cli.{name}").command
+
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except EntrepotError as error:
+            from entrepot.cli.present import fail  # rich: 30 ms that a clean run may save
+
+            fail(error)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(130) from error
+
+    return guarded

@@ -1,0 +1,110 @@
+"""`entrepot doctor`: what is wrong with a depot, and who holds what."""
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.present import console, emit, facts, size
+from entrepot.cli.processes import processes
+from entrepot.depot import DepotStatistics, Diagnosis, SessionInfo
+
+__all__ = ["command"]
+
+FREE_SHARE_MIN = 0.02
+USED_SHARE_MAX = 0.95
+
+
+def command(
+    depot: DepotOption = None,
+    directory: DirectoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for problems: owners, pins, limbo, readers, a stopped lock holder, space.
+
+    Exit status 1 when there are any.
+    """
+    with open_existing(depot, directory) as opened:
+        diagnosis = opened.diagnose()
+        sessions = opened.sessions()
+        statistics = opened.statistics()
+    problems = [*diagnosis.problems, *_judge(diagnosis, sessions, statistics)]
+    if as_json:
+        emit(
+            {
+                "depot": statistics.name,
+                "sound": not problems,
+                "problems": problems,
+                "diagnosis": diagnosis,
+                "sessions": sessions,
+                "statistics": statistics,
+            }
+        )
+    else:
+        _show(console(), diagnosis, sessions, statistics, problems)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _judge(
+    diagnosis: Diagnosis, sessions: list[SessionInfo], statistics: DepotStatistics
+) -> list[str]:
+    """Return what the figures say is wrong, each with what to do about it."""
+    problems: list[str] = []
+    if diagnosis.stopped_writer is not None:
+        thread = diagnosis.stopped_writer
+        problems.append(f"{thread} holds the write lock and is stopped: kill -CONT {thread}")
+    dead = [info for info in sessions if not info.alive and (info.pinned_bytes or info.held)]
+    problems += [f"process {info.pid} died and was not reaped yet: entrepot gc" for info in dead]
+    for what, free, total in (
+        ("memory", diagnosis.memory_free, diagnosis.memory_total),
+        ("disk", diagnosis.disk_free, diagnosis.disk_total),
+    ):
+        if free < FREE_SHARE_MIN * total:
+            problems.append(f"the {what} is nearly full: {size(free)} of {size(total)} are free")
+    arena = statistics.arena
+    if statistics.memory_used - arena.free > USED_SHARE_MAX * statistics.memory_max:
+        problems.append(
+            f"the depot is nearly full: {size(statistics.memory_used - arena.free)} in use, "
+            f"of at most {size(statistics.memory_max)}"
+        )
+    return problems
+
+
+def _show(
+    out: Console,
+    diagnosis: Diagnosis,
+    sessions: list[SessionInfo],
+    statistics: DepotStatistics,
+    problems: list[str],
+) -> None:
+    """Print what was found, the verdict last."""
+    lock = Text("free" if diagnosis.writer is None else f"thread {diagnosis.writer}")
+    if diagnosis.stopped_writer is not None:
+        lock = Text(f"thread {diagnosis.stopped_writer}, which is stopped", "red")
+    readers = ", ".join(str(reader.pid) for reader in diagnosis.readers)
+    out.print(
+        facts(
+            f"Depot {statistics.name}",
+            {
+                "write lock": lock,
+                "open readers": f"processes {readers}" if readers else "none",
+                "deleted, not yet free": size(diagnosis.limbo_bytes),
+                "pinned": size(statistics.arena.pinned),
+                "depot": f"{size(statistics.memory_used)} of at most {size(statistics.memory_max)}",
+                "memory": _free(diagnosis.memory_free, diagnosis.memory_total),
+                "disk": _free(diagnosis.disk_free, diagnosis.disk_total),
+            },
+        )
+    )
+    out.print(Padding(processes(sessions), (1, 0)))
+    for problem in problems:
+        out.print(f"[bold red]✗[/] {escape(problem)}")
+    if not problems:
+        out.print("[bold green]✓[/] sound: no problems found")
+
+
+def _free(free: int, total: int) -> str:
+    return f"{size(free)} free of {size(total)}"

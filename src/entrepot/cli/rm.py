@@ -1,0 +1,97 @@
+"""`entrepot rm`: remove objects, names, spaces and variables."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from entrepot import Depot
+from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.present import console, emit
+from entrepot.cli.targets import (
+    ObjectTarget,
+    SpaceTarget,
+    Target,
+    require_variable,
+    resolve,
+)
+from entrepot.errors import ConflictError
+
+__all__ = ["command"]
+
+
+def command(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="TARGET...", help="Ids, names, spaces, or SPACE/VARIABLE."),
+    ],
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Of a name, drop the name only and keep its object.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Also objects that others are made of.")
+    ] = False,
+    depot: DepotOption = None,
+    directory: DirectoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove objects, names, spaces and variables.
+
+    A name goes with its object, unless the object has another name. All targets must
+    exist, else nothing is removed. SPACE/ means a space where a name is spelled alike.
+    """
+    with open_existing(depot, directory) as opened:
+        found = [(text, _checked(opened, text)) for text in dict.fromkeys(targets)]
+        removed = [_remove(opened, text, target, keep, force) for text, target in found]
+    if as_json:
+        emit(removed)
+    else:
+        for entry in removed:
+            said = Text.assemble(
+                f"removed {entry['kind']} ", (entry["target"], "cyan"), entry["note"]
+            )
+            console().print(said)
+
+
+def _checked(depot: Depot, text: str) -> Target:
+    """Return what `text` means, if it exists and is one thing only.
+
+    Raises:
+        NotFoundError: It does not exist.
+        ConflictError: It is a name and a space.
+    """
+    target = resolve(depot, text)
+    if isinstance(target, ObjectTarget):
+        if target.name is not None and any(info.name == text for info in depot.spaces()):
+            raise ConflictError(
+                f"{text!r} is a name and also a space",
+                f"{text}/ is the space, {target.id} the object",
+            )
+    elif not isinstance(target, SpaceTarget):
+        require_variable(depot, target)
+    return target
+
+
+def _remove(depot: Depot, text: str, target: Target, keep: bool, force: bool) -> dict[str, Any]:
+    """Remove one thing, and say what it was."""
+    note = ""
+    if isinstance(target, ObjectTarget):
+        kind = "object"
+        if target.name is not None:
+            depot.objects.drop_name(target.name)
+            others = depot.objects.usage(target.id).names
+            if keep or others:
+                kind = "name"
+                note = f"; the object {target.id} stays" + (
+                    f", named {others[0]}" if others else ""
+                )
+        if kind == "object" and depot.objects.exists(target.id):
+            removed = depot.objects.delete(target.id, force=force)
+            note = f" and {removed - 1} that it was made of" if removed > 1 else ""
+    elif isinstance(target, SpaceTarget):
+        kind = "space"
+        depot.delete_space(target.space)
+    else:
+        kind = "variable"
+        depot.space(target.space, create=False).delete(target.variable)
+    return {"target": text, "kind": kind, "note": note}

@@ -1,0 +1,121 @@
+"""What a person types to mean something in a depot.
+
+::
+
+    000043c5c6d5e646   the object with this id (16 hex digits)
+    iris               the object with this name, or else the space with this name
+    jobs/              the space, also where an object has the same name
+    jobs/task          a variable of a space
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from entrepot import ObjectId
+from entrepot.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from entrepot import Depot
+
+__all__ = ["ObjectTarget", "SpaceTarget", "Target", "VariableTarget", "require_variable", "resolve"]
+
+ID_PATTERN = re.compile(r"[0-9a-fA-F]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTarget:
+    """An object, and the name by which it was found."""
+
+    id: ObjectId
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceTarget:
+    """A whole space."""
+
+    space: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariableTarget:
+    """A variable of a space; it need not exist yet."""
+
+    space: str
+    variable: str
+
+
+Target: TypeAlias = "ObjectTarget | SpaceTarget | VariableTarget"
+
+
+def resolve(depot: Depot, text: str) -> Target:
+    """Return what `text` means in `depot`: an id before a name before a space.
+
+    Raises:
+        NotFoundError: It means nothing there.
+    """
+    found = _as_id(depot, text) or _as_name(depot, text)
+    if found is not None:
+        return found
+    spaces = {info.name for info in depot.spaces()}
+    if text in spaces:
+        return SpaceTarget(text)
+    if text.endswith("/") and text[:-1] in spaces:
+        return SpaceTarget(text[:-1])
+    variables = [VariableTarget(space, rest) for space, rest in _splits(text) if space in spaces]
+    for target in variables:
+        if _has_variable(depot, target):
+            return target
+    if variables:
+        return variables[0]
+    raise NotFoundError(
+        f"nothing in depot {depot.name!r} is called {text!r}", "`entrepot ls` lists what there is"
+    )
+
+
+def require_variable(depot: Depot, target: VariableTarget) -> None:
+    """Refuse a variable that does not exist.
+
+    Raises:
+        NotFoundError: The space has no such variable.
+    """
+    if not _has_variable(depot, target):
+        raise NotFoundError(
+            f"space {target.space!r} has no variable {target.variable!r}",
+            f"`entrepot ls {target.space}` lists its variables",
+        )
+
+
+def _as_id(depot: Depot, text: str) -> ObjectTarget | None:
+    """Read 16 hex digits as the id of an object that exists."""
+    if not ID_PATTERN.fullmatch(text):
+        return None
+    key = ObjectId.parse(text.lower())
+    return ObjectTarget(key, None) if depot.objects.exists(key) else None
+
+
+def _as_name(depot: Depot, text: str) -> ObjectTarget | None:
+    """Read `text` as the name of an object."""
+    try:
+        return ObjectTarget(depot.objects.get_name(text), text)
+    except NotFoundError:
+        return None
+
+
+def _splits(text: str) -> Iterator[tuple[str, str]]:
+    """Yield every way to read `text` as SPACE/VARIABLE; both may contain slashes."""
+    for match in re.finditer("/", text):
+        space, variable = text[: match.start()], text[match.end() :]
+        if space and variable:
+            yield space, variable
+
+
+def _has_variable(depot: Depot, target: VariableTarget) -> bool:
+    """Whether the variable exists."""
+    space = depot.space(target.space, create=False)
+    return any(info.name == target.variable for info in space.variables())

@@ -1,0 +1,1 @@
+"""Engines: transactional, ordered stores of bytes that processes share."""

@@ -1,0 +1,261 @@
+"""The embedded engine: LMDB behind the Engine protocol.
+
+The hot paths are `read` and `write`. What they do besides LMDB's own work: take a token
+(the gate of `environment`), look for a stopped writer, and ring bells after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+import lmdb
+
+from entrepot.engine import failpoints, held
+from entrepot.engine.lmdb.doorbell import Doorbell
+from entrepot.engine.lmdb.environment import Environment, GrowthGuard
+from entrepot.engine.lmdb.errors import map_error
+from entrepot.engine.lmdb.session import LmdbSession
+from entrepot.engine.lmdb.transaction import LmdbTransaction
+from entrepot.engine.protocol import Bell, Release, Seen
+from entrepot.errors import ClosedError, ConflictError
+
+__all__ = ["LmdbEngine"]
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+class LmdbEngine:
+    """One tier of a depot on this machine. See `entrepot.engine.protocol.Engine`."""
+
+    name: str
+    session: LmdbSession
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        volatile: bool,
+        bells: memoryview,
+        session: LmdbSession,
+        growth_guard: GrowthGuard,
+        between_slices: Callable[[], object],
+    ) -> None:
+        """Open the environment in the directory `path`, made if it is not there.
+
+        Args:
+            path: A directory of its own.
+            volatile: Memory, every page reserved; or disk, synced at each commit.
+            bells: This engine's page of shared memory.
+            session: This process's session, shared by the engines of a depot.
+            growth_guard: See `environment`.
+            between_slices: What a waiter does each time it has slept for a slice.
+        """
+        self.name = "volatile" if volatile else "durable"
+        self.path = path
+        self.session = session
+        self.doorbell = Doorbell(bells, between_slices)
+        self.environment = Environment(path, volatile=volatile, growth_guard=growth_guard)
+        self._releases: dict[str, Release] = {}
+        self._writing = LmdbTransaction()
+        self._is_writing = False
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Take over what the hot paths use from a newly opened environment."""
+        environment = self.environment
+        self._begin: Callable[..., lmdb.Transaction[bytes]] = environment.begin
+        self._idle = environment.idle
+        self._write_lock = environment.write_lock
+        self._lock_words = environment.lock_words
+
+    def read(self, fn: Callable[[LmdbTransaction, *Ts], R], /, *args: *Ts) -> R:
+        """Run fn(tx, ...) on one consistent snapshot and return what it returns."""
+        idle = self._idle
+        try:
+            tx = idle.pop()
+        except IndexError:
+            tx = self.environment.wait_for_idle()
+        try:
+            txn = tx.txn = self._begin()
+        except lmdb.Error as error:
+            idle.append(tx)
+            self._recover(error)
+            return self.read(fn, *args)
+        except BaseException:
+            idle.append(tx)
+            raise
+        try:
+            return fn(tx, *args)
+        except lmdb.Error as error:
+            raise map_error(error, self.path) or error from error
+        finally:
+            txn.abort()
+            idle.append(tx)
+
+    def write(self, fn: Callable[[LmdbTransaction, *Ts], R], /, *args: *Ts) -> R:
+        """Run fn(tx, ...) and commit: all or nothing, as if no other write ran meanwhile."""
+        while True:
+            with self._write_lock:
+                if self._is_writing:
+                    raise ConflictError(
+                        "a write transaction began inside another one of the same thread",
+                        "a signal handler or a finalizer must not use the depot",
+                    )
+                if self._lock_words[0]:
+                    self.environment.await_writer()
+                try:
+                    txn = self._begin(write=True)
+                except lmdb.Error as error:
+                    self._recover(error)
+                    continue
+                tx = self._writing
+                tx.txn = txn
+                tx.rung.clear()
+                self._is_writing = True
+                try:
+                    if failpoints.ARMED:
+                        failpoints.hit("engine.begun")
+                    result = fn(tx, *args)
+                    rung = tuple(tx.rung)
+                    version = txn.id() if rung else 0
+                    if failpoints.ARMED:
+                        failpoints.hit("engine.before_commit")
+                    txn.commit()
+                except lmdb.Error as error:
+                    txn.abort()
+                    self._is_writing = False
+                    self._recover(error)
+                    continue
+                except BaseException:
+                    txn.abort()
+                    raise
+                finally:
+                    self._is_writing = False
+            if failpoints.ARMED:
+                failpoints.hit("engine.committed")
+            for bell in rung:
+                self.doorbell.ring(bell, version)
+            return result
+
+    def _recover(self, error: lmdb.Error) -> None:
+        """Do what makes a second try succeed, or raise our error for LMDB's."""
+        if isinstance(error, lmdb.MapResizedError):
+            self.environment.adopt_size()
+        elif isinstance(error, lmdb.MapFullError):
+            self.environment.grow()
+        elif isinstance(error, lmdb.ReadersFullError) and self.environment.env.reader_check():
+            return
+        else:
+            raise map_error(error, self.path) or error from error
+
+    # Waiting.
+
+    def listen(self, bells: Sequence[Bell]) -> Seen:
+        """Return the state of the bells, to be read before the condition is checked."""
+        return self.doorbell.listen(bells)
+
+    def wait(self, bells: Sequence[Bell], seen: Seen, timeout: float | None = None) -> bool:
+        """Sleep until a bell was rung since `seen`; False when `timeout` seconds passed."""
+        return self.doorbell.wait(bells, seen, timeout)
+
+    async def wait_async(
+        self, bells: Sequence[Bell], seen: Seen, timeout: float | None = None
+    ) -> bool:
+        """As `wait`, without blocking the event loop and without a thread for each waiter."""
+        return await self.doorbell.wait_async(bells, seen, timeout)
+
+    # Sessions.
+
+    def on_release(self, kind: str, release: Release) -> None:
+        """Say how things of one kind are given back when the session that held them is dead."""
+        self._releases[kind] = release
+
+    def reap(self) -> int:
+        """Give back what dead sessions held in this engine; return how many were dead."""
+        dead = [s for s in self.read(held.holders) if not self.session.is_alive(s)]
+        for session in dead:
+            self.release(session)
+        self.environment.env.reader_check()
+        return len(dead)
+
+    def release(self, session: int) -> None:
+        """Give back all that a session holds in this engine."""
+        while self.write(held.release_batch, session, self._releases):
+            if failpoints.ARMED:
+                failpoints.hit("reaper.halfway")
+
+    def oldest_snapshot(self) -> int | None:
+        """Return the version of the oldest snapshot that a reader still uses; None if none."""
+        versions = [reader.version for reader in self.readers()]
+        return min(versions, default=None)
+
+    def readers(self) -> list[Reader]:
+        """Return the open read transactions of all processes."""
+        lines = self.environment.env.readers().splitlines()[1:]
+        rows = [line.split() for line in lines]
+        return [
+            Reader(int(row[0]), row[1], int(row[2]))
+            for row in rows
+            if len(row) == 3 and row[2] != "-"
+        ]
+
+    # Life.
+
+    def pause(self) -> None:
+        """Wait until no transaction is open in this process, and let none begin."""
+        self.environment.pause()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self.environment.resume()
+
+    def close_after_fork(self, first_use: Callable[[], None]) -> None:
+        """Close what a forked child inherited; its first transaction calls `first_use`.
+
+        The parent must have no transaction open meanwhile: closing frees the parent's slots in
+        the table of readers.
+        """
+
+        def begin_anew(**options: bool) -> lmdb.Transaction[bytes]:
+            first_use()
+            return self._begin(**options)
+
+        self.environment.close()
+        self.environment.forget_gate()
+        self.doorbell.forget_watchers()
+        self._is_writing = False
+        self._writing = LmdbTransaction()
+        self._adopt()
+        self._begin = begin_anew
+
+    def reopen(self) -> None:
+        """Open the environment again, in a forked child."""
+        self.environment.reopen()
+        self._adopt()
+
+    def close(self) -> None:
+        """Close the environment; every later call raises ClosedError."""
+        self.doorbell.close()
+        self.pause()
+        self._begin = _closed
+        self._lock_words = memoryview(bytes(4)).cast("I")
+        self.environment.close()
+        self.resume()
+
+
+class Reader:
+    """An open read transaction of some process."""
+
+    __slots__ = ("pid", "thread", "version")
+
+    def __init__(self, pid: int, thread: str, version: int) -> None:
+        self.pid = pid
+        self.thread = thread
+        self.version = version
+
+
+def _closed(**_options: bool) -> lmdb.Transaction[bytes]:
+    raise ClosedError("the depot is closed", "open it again with entrepot.open()")

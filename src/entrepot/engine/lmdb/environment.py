@@ -1,0 +1,254 @@
+"""One LMDB environment of this process: opened, gated, grown, and reopened after a fork.
+
+Facts that shape this file (each measured):
+
+- LMDB 0.9's format only: 1.0 with a writable map aborts the process.
+- Volatile: writable map (2.5 times the write rate), every page of it reserved, because a
+  write into a full tmpfs through a map is a SIGBUS. It grows in steps.
+- Durable: no writable map; the map is sparse and large; a full disk is a clean error.
+- Growing and forking need all transactions of this process to be over. So every read
+  transaction needs one of a fixed number of tokens, and whoever has all tokens and the write
+  lock is alone. Taking and giving back a token is one atomic operation on a list.
+- A transaction that waits for the write lock cannot be interrupted, and a stopped process
+  (Ctrl-Z) keeps it for ever. So we peek at LMDB's lock word before we block.
+- No file descriptor of LMDB's lock file may be closed while the environment is open: that
+  would drop the record locks by which LMDB knows that this process lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lmdb
+
+from entrepot import settings
+from entrepot.engine import failpoints
+from entrepot.engine.lmdb.errors import map_error
+from entrepot.engine.lmdb.transaction import LmdbTransaction
+from entrepot.errors import CorruptError, OutOfMemoryError, UnavailableError
+
+__all__ = ["Environment", "GrowthGuard"]
+
+GrowthGuard = Callable[[int], "contextlib.AbstractContextManager[None]"]
+"""Called with the bytes that a map is to grow by: holds the depot's growth lock for the
+block, or raises OutOfMemoryError where the depot's `memory` setting forbids it."""
+
+_LOCK_WORD_AT = 64
+_THREAD_MASK = 0x3FFFFFFF
+_SIZE_KEY = b"\xfe"
+"""A key behind all packed tuples; writing it publishes the size of the map."""
+
+
+class Environment:
+    """An open LMDB environment, and the gate that its transactions go through."""
+
+    def __init__(self, path: Path, *, volatile: bool, growth_guard: GrowthGuard) -> None:
+        self.path = path
+        self.volatile = volatile
+        self._growth_guard = growth_guard
+        self.forget_gate()
+        self._open()
+
+    def forget_gate(self) -> None:
+        """Make the gate anew: in a forked child, where the old one may be held for ever."""
+        self.write_lock = threading.RLock()
+        self._parked: list[LmdbTransaction] = []
+        self.idle = [LmdbTransaction() for _ in range(settings.READERS_PER_PROCESS_MAX)]
+
+    # Opening and closing.
+
+    def _open(self) -> None:
+        data = self.path / "data.mdb"
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        size = data.stat().st_size if data.exists() else 0
+        first = settings.CATALOG_BYTES_FIRST if self.volatile else settings.DURABLE_BYTES_FIRST
+        try:
+            self.env = self._open_lmdb(max(size, first))
+            if self.volatile:
+                if self.env.info()["map_size"] > max(size, first):
+                    self.env.close()
+                    raise CorruptError(
+                        f"the catalog {data} is {size} bytes long and was longer",
+                        "something truncated it; remove the depot with 'entrepot rm --depot'",
+                    )
+                _reserve(data, max(size, first))
+        except lmdb.Error as error:
+            raise map_error(error, self.path) or error from error
+        self.env.reader_check()
+        self.begin = self.env.begin
+        self._map_lock_word()
+
+    def _open_lmdb(self, map_bytes: int) -> lmdb.Environment:
+        return lmdb.open(
+            str(self.path),
+            map_size=map_bytes,
+            mode=0o600,
+            writemap=self.volatile,
+            sync=not self.volatile,
+            metasync=not self.volatile,
+            max_readers=settings.READERS_MAX,
+            max_spare_txns=0,  # a cached reader slot would leak over a fork
+            lib_version=0,
+        )
+
+    def close(self) -> None:
+        """Close the environment; there must be no transaction left."""
+        self.env.close()
+        self._unmap_lock_word()
+
+    def reopen(self) -> None:
+        """Open again what was closed: in a forked child."""
+        self._open()
+
+    # The gate.
+
+    def wait_for_idle(self) -> LmdbTransaction:
+        """Wait until this process has fewer read transactions, or a growth is over."""
+        while True:
+            time.sleep(0.0001)
+            with contextlib.suppress(IndexError):
+                return self.idle.pop()
+
+    def pause(self) -> None:
+        """Wait until no transaction is open in this process, and let none begin."""
+        self.write_lock.acquire()
+        self._parked = [self._take() for _ in range(settings.READERS_PER_PROCESS_MAX)]
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self.idle.extend(self._parked)
+        self._parked = []
+        self.write_lock.release()
+
+    def _take(self) -> LmdbTransaction:
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return self.wait_for_idle()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
+    # Growing.
+
+    def adopt_size(self) -> None:
+        """Take over the size that another process gave the map."""
+        with self._alone():
+            self.env.set_mapsize(0)
+
+    def grow(self) -> None:
+        """Make the map larger, or take over the size that another process gave it meanwhile.
+
+        Raises:
+            OutOfMemoryError: The `memory` setting or the machine's memory is used up.
+        """
+        with self._alone():
+            old = self.env.info()["map_size"]
+            with self._growth_guard(0):
+                self.env.set_mapsize(0)
+                if self.env.info()["map_size"] > old:
+                    return
+            step = old
+            if self.volatile:
+                step = min(max(old // 2, settings.CATALOG_BYTES_STEP_MIN), settings.CATALOG_BYTES_STEP_MAX)
+            with self._growth_guard(step if self.volatile else 0):
+                self.env.set_mapsize(0)
+                new = self.env.info()["map_size"]
+                if new > old:
+                    return
+                new = old + step
+                if self.volatile:
+                    _reserve(self.path / "data.mdb", new)
+                if failpoints.ARMED:
+                    failpoints.hit("engine.growing")
+                self.env.set_mapsize(new)
+                with self.env.begin(write=True) as txn:
+                    txn.put(_SIZE_KEY, new.to_bytes(8, "big"))
+
+    # A stopped writer.
+
+    def _map_lock_word(self) -> None:
+        self._lock_fd = os.open(self.path / "lock.mdb", os.O_RDONLY | os.O_CLOEXEC)
+        self._lock_map = mmap.mmap(self._lock_fd, 4096, prot=mmap.PROT_READ)
+        self.lock_words = memoryview(self._lock_map)[_LOCK_WORD_AT : _LOCK_WORD_AT + 4].cast("I")
+        if not self._is_lock_word_known():
+            # Another libc or machine: read a word that is always 0, so the peek never fires.
+            self.lock_words = memoryview(bytes(4)).cast("I")
+
+    def _unmap_lock_word(self) -> None:
+        self.lock_words = memoryview(bytes(4)).cast("I")
+        with contextlib.suppress(BufferError):
+            self._lock_map.close()
+        os.close(self._lock_fd)
+
+    def _is_lock_word_known(self) -> bool:
+        if not (sys.platform == "linux" and platform.machine() == "x86_64"):
+            return False
+        if self.lock_words[0] != 0:
+            return True  # somebody writes just now: known from the time when this depot was made
+        with self.env.begin(write=True):
+            return self.lock_words[0] & _THREAD_MASK == threading.get_native_id()
+
+    def writer(self) -> int:
+        """Return the thread id of the process that is writing now, or 0."""
+        return self.lock_words[0] & _THREAD_MASK
+
+    def await_writer(self) -> None:
+        """Wait a moment for another process's write; refuse to block on a stopped one.
+
+        Raises:
+            UnavailableError: It was stopped for `STOPPED_WRITER_PATIENCE_S`.
+        """
+        owner = self.writer()
+        spin_until = time.perf_counter() + 0.0002
+        while self.writer() == owner:
+            if time.perf_counter() > spin_until:
+                break
+        else:
+            return
+        deadline = time.monotonic() + settings.STOPPED_WRITER_PATIENCE_S
+        while self.writer() == owner and is_stopped(owner):
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"process {owner} is stopped and holds the write lock of {self.path}",
+                    f"continue it with 'kill -CONT {owner}', or end it",
+                )
+            time.sleep(0.01)
+
+
+def is_stopped(thread: int) -> bool:
+    """Tell whether a thread is stopped by a signal or a debugger."""
+    try:
+        status = Path(f"/proc/{thread}/stat").read_text()
+    except OSError:
+        return False  # it has ended: LMDB recovers the lock
+    return status.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Reserve every page of a file, so that touching one is never a SIGBUS."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        raise OutOfMemoryError(
+            f"cannot reserve {size} bytes for {path}: {error.strerror}",
+            "free memory in /dev/shm, or open the depot in another directory",
+        ) from error
+    finally:
+        os.close(fd)
+
+

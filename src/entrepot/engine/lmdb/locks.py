@@ -1,0 +1,75 @@
+"""Locks between processes that files give: for making depots, and for growing them.
+
+`lockf`, whose locks end with the process and are not inherited by a forked child. They
+belong to the process, so a lock between its threads stands around each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from entrepot.errors import OutOfMemoryError
+
+__all__ = ["GrowthLock", "root_lock"]
+
+_root_threads = threading.RLock()
+
+
+@contextlib.contextmanager
+def root_lock(root: Path) -> Iterator[None]:
+    """Hold the lock of a root directory: nobody else makes, opens or removes a depot there."""
+    with _root_threads:
+        fd = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+def forget_root_lock() -> None:
+    """Make the lock between threads anew: in a forked child."""
+    global _root_threads
+    _root_threads = threading.RLock()
+
+
+class GrowthLock:
+    """Held while a file of a depot grows, so that all together stay within its bound."""
+
+    def __init__(self, path: Path, *, bytes_max: int, used: Callable[[], int]) -> None:
+        """Take the bound, and what tells how many bytes the files have reserved now."""
+        self._path = path
+        self._bytes_max = bytes_max
+        self._used = used
+        self.forget_holder()
+
+    def forget_holder(self) -> None:
+        """Make the lock between threads anew: in a forked child."""
+        self._threads = threading.RLock()
+
+    @contextlib.contextmanager
+    def guard(self, more: int) -> Iterator[None]:
+        """Hold the lock, when `more` bytes may be reserved.
+
+        Raises:
+            OutOfMemoryError: They would exceed the bound.
+        """
+        with self._threads:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX)
+                used = self._used() if more else 0
+                if used + more > self._bytes_max:
+                    raise OutOfMemoryError(
+                        f"the depot has reserved {used} bytes, {more} more would exceed "
+                        f"memory={self._bytes_max}",
+                        "delete something, or make a depot with more memory=",
+                    )
+                yield
+            finally:
+                os.close(fd)

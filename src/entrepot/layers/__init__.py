@@ -1,0 +1,1 @@
+"""Layers: data models, each written once against the engine."""

@@ -1,0 +1,69 @@
+"""Names of objects: a string that stands for an id, for which others may wait.
+
+Keys::
+
+    ("name", name)          -> id, 8 bytes
+    ("named", id, name)     -> nothing: which names an object has
+
+Bell: ("name", name), rung when the name is given.
+"""
+
+from __future__ import annotations
+
+from entrepot.engine.keys import Prefix, pack_int, pack_str
+from entrepot.engine.protocol import Transaction
+
+__all__ = ["bell", "drop", "drop_all", "get", "list_names", "names_of", "put"]
+
+NAME = Prefix("name")
+NAMED = Prefix("named")
+
+
+def bell(name: str) -> bytes:
+    """Return the bell that is rung when `name` is given."""
+    return NAME.str(name)
+
+
+def put(tx: Transaction, name: str, number: int) -> None:
+    """Give a name to an id; a name that was given before moves."""
+    drop(tx, name)
+    key = NAME.str(name)
+    tx.put(key, number.to_bytes(8, "big"))
+    tx.put(NAMED.int(number) + pack_str(name), b"")
+    tx.ring(key)
+
+
+def get(tx: Transaction, name: str) -> int | None:
+    """Return the id that a name stands for, or None."""
+    value = tx.get(NAME.str(name))
+    return None if value is None else int.from_bytes(value, "big")
+
+
+def drop(tx: Transaction, name: str) -> bool:
+    """Forget a name; tell whether it was there."""
+    value = tx.pop(NAME.str(name))
+    if value is None:
+        return False
+    tx.delete(NAMED.int(int.from_bytes(value, "big")) + pack_str(name))
+    return True
+
+
+def names_of(tx: Transaction, number: int) -> list[str]:
+    """Return the names of an id."""
+    prefix = Prefix(number, of=NAMED)
+    return [str(prefix.tail(key)[0]) for key, _ in tx.range(prefix.begin, prefix.end)]
+
+
+def drop_all(tx: Transaction, number: int) -> None:
+    """Forget all names of an id."""
+    for name in names_of(tx, number):
+        drop(tx, name)
+
+
+def list_names(tx: Transaction, after: bytes, limit: int) -> list[tuple[bytes, str, int]]:
+    """Return up to `limit` (key, name, id) behind the key `after`, by name."""
+    begin = after + b"\x00" if after else NAME.begin
+    return [
+        (key, str(NAME.tail(key)[0]), int.from_bytes(value, "big"))
+        for key, value in tx.range(begin, NAME.end, limit=limit)
+    ]

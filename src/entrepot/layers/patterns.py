@@ -1,0 +1,26 @@
+"""Choosing names by a glob or a regular expression."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable
+
+from entrepot.errors import LimitError
+
+__all__ = ["matcher"]
+
+
+def matcher(pattern: str, *, regex: bool) -> Callable[[str], bool]:
+    """Return a test of whole names: a glob (`*`, `?`, `[…]`), or a regular expression.
+
+    Raises:
+        LimitError: The regular expression is malformed.
+    """
+    if pattern == "*" and not regex:
+        return lambda name: True
+    try:
+        compiled = re.compile(pattern if regex else fnmatch.translate(pattern))
+    except re.error as error:
+        raise LimitError(f"pattern {pattern!r} is no regular expression: {error}") from error
+    return lambda name: compiled.fullmatch(name) is not None

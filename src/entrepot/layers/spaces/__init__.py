@@ -1,0 +1,9 @@
+"""Spaces: workspaces of named variables whose values are stored, found, fetched and claimed."""
+
+from __future__ import annotations
+
+from entrepot.layers.spaces.space import Claim, Space, Values
+from entrepot.layers.spaces.spaces import Spaces
+from entrepot.layers.spaces.workspaces import SpaceInfo, VariableInfo
+
+__all__ = ["Claim", "Space", "SpaceInfo", "Spaces", "Values", "VariableInfo"]

@@ -1,0 +1,178 @@
+"""How spaces are stored.
+
+::
+
+    workspace "jobs" ── instance 7 ──┬── variable "task" ── id 8, fifo ──┬── value 4
+                                     │                                   ├── value 5
+                                     │                                   └── claim 3
+                                     └── variable "best" ── id 9, single ─── value 41
+
+Keys under ("space",):
+    ("name", workspace)                -> Workspace: instance, owner, persistent
+    ("instance", instance)             -> the workspace's name; while it is there, it may be used
+    ("variable", instance, name)       -> Variable
+    ("value", id, index)               -> record (see `values`)
+    ("wait", id, kind, ticket, waiter) -> session; kind 0 finds, 1 fetches; oldest ticket first
+    ("mail", session, waiter)          -> Mail: what a waiter was given
+    ("claim", id, index)               -> ClaimRecord: session, when, record
+    ("trash", "variable", id)          -> nothing: values to be deleted in batches
+    ("trash", "instance", instance)    -> nothing: variables to be deleted in batches
+    ("number",)                        -> the last instance or variable id that was given
+
+Held by a session (see `entrepot.engine.held`):
+    ("waiter", waiter)                 -> HeldWaiter: which variable, kind, ticket
+    ("claim", id, index)               -> key of the variable
+    ("space", name)                    -> the instance: it ends with its owner
+
+Bell: ("session", session), rung when mail comes for it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from entrepot.engine.keys import Prefix, pack_int
+from entrepot.engine.protocol import Transaction
+from entrepot.errors import LimitError, NotFoundError, TypeMismatchError
+
+__all__ = ["MODES", "ClaimRecord", "HeldWaiter", "Mail", "Variable", "Workspace"]
+
+SPACE = Prefix("space")
+NAME = Prefix("name", of=SPACE)
+INSTANCE = Prefix("instance", of=SPACE)
+VARIABLE = Prefix("variable", of=SPACE)
+VALUE = Prefix("value", of=SPACE)
+WAIT = Prefix("wait", of=SPACE)
+MAIL = Prefix("mail", of=SPACE)
+CLAIM = Prefix("claim", of=SPACE)
+TRASH = Prefix("trash", of=SPACE)
+NUMBER = SPACE.key("number")
+
+UNKNOWN, FIFO, LIFO, MULTI, SINGLE = range(5)
+MODES: Final = ("unknown", "fifo", "lifo", "multi", "single")
+
+FIND, FETCH = 0, 1
+
+
+class Workspace(msgspec.Struct, array_like=True):
+    """A name and the instance that it stands for at present."""
+
+    instance: int
+    """0: it lives in the other, durable tier."""
+    owner: int
+    """Session that owns it, or 0."""
+    owner_pid: int
+    created_s: float
+
+
+class Variable(msgspec.Struct, array_like=True):
+    """A variable: how its values are taken, and what is known of them."""
+
+    id: int
+    mode: int
+    first: int
+    """No value that is there has a smaller index; nearly always that of the oldest."""
+    last: int
+    """No value that is there has a larger index; nearly always that of the newest."""
+    next: int
+    """The index of the next value."""
+    count: int
+    """How many values are there; those claimed or handed to a waiter are not."""
+    fetchers: int
+    finders: int
+    claimed: int
+
+
+class Mail(msgspec.Struct, array_like=True):
+    """What a waiter was given: a value, or the news that the variable was deleted."""
+
+    id: int
+    index: int
+    record: bytes | None
+
+
+class HeldWaiter(msgspec.Struct, array_like=True):
+    """What it takes to undo a wait."""
+
+    variable_key: bytes
+    id: int
+    kind: int
+    ticket: int
+
+
+class ClaimRecord(msgspec.Struct, array_like=True):
+    """A value that somebody works on."""
+
+    session: int
+    since_s: float
+    record: bytes
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_workspace = msgspec.msgpack.Decoder(Workspace).decode
+decode_variable = msgspec.msgpack.Decoder(Variable).decode
+decode_mail = msgspec.msgpack.Decoder(Mail).decode
+decode_held_waiter = msgspec.msgpack.Decoder(HeldWaiter).decode
+decode_claim = msgspec.msgpack.Decoder(ClaimRecord).decode
+
+
+def value_key(id: int, index: int) -> bytes:
+    """Return the key of one value of a variable."""
+    return VALUE.int(id) + pack_int(index)
+
+
+def claim_key(id: int, index: int) -> bytes:
+    """Return the key of a claimed value of a variable."""
+    return CLAIM.int(id) + pack_int(index)
+
+
+def mail_key(session: int, waiter: int) -> bytes:
+    """Return the key of what a waiter was given."""
+    return MAIL.int(session) + pack_int(waiter)
+
+
+def wait_key(id: int, kind: int, ticket: int, session: int, waiter: int) -> bytes:
+    """Return the key of a waiter's place in the line."""
+    return WAIT.key(id, kind, ticket, session, waiter)
+
+
+def session_bell(session: int) -> bytes:
+    """Return the bell that is rung when mail comes for a session."""
+    return b"session" + session.to_bytes(8, "big")
+
+
+def mode_number(mode: object) -> int:
+    """Return the number of a mode.
+
+    Raises:
+        LimitError: There is no such mode.
+        TypeMismatchError: It is not a string.
+    """
+    if not isinstance(mode, str):
+        raise TypeMismatchError(f"mode is {mode!r}, a {type(mode).__name__}", "give a string")
+    if mode not in MODES[1:]:
+        raise LimitError(f"mode is {mode!r}", f"the modes are {', '.join(MODES[1:])}")
+    return MODES.index(mode)
+
+
+def next_number(tx: Transaction) -> int:
+    """Return a number for a new instance or variable."""
+    last = tx.get(NUMBER)
+    number = 1 + (int.from_bytes(last, "big") if last else 0)
+    tx.put(NUMBER, number.to_bytes(8, "big"))
+    return number
+
+
+def new_variable(tx: Transaction, instance: int, mode: int) -> Variable:
+    """Return a new variable of an instance that exists; the caller puts it.
+
+    Raises:
+        NotFoundError: The workspace was deleted.
+    """
+    if tx.get(INSTANCE.int(instance)) is None:
+        raise NotFoundError(
+            "the workspace was deleted, or its owner ended", "open it again with depot.space(name)"
+        )
+    return Variable(next_number(tx), mode, 0, -1, 0, 0, 0, 0, 0)

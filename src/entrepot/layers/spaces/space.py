@@ -1,0 +1,462 @@
+"""A workspace as a program uses it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final
+
+from entrepot.errors import (
+    ClosedError,
+    EntrepotError,
+    NotFoundError,
+    WaitTimeoutError,
+)
+from entrepot.engine import failpoints
+from entrepot.layers import values
+from entrepot.layers.spaces import core, workspaces
+from entrepot.layers.spaces.core import Ended, Position, Taken, Waiter, Want
+from entrepot.layers.spaces.records import FETCH, FIND, mode_number, session_bell
+from entrepot.layers.spaces.workspaces import VariableInfo
+from entrepot.layers.tier import Tier, load
+from entrepot.waiting import Deadline
+
+__all__ = ["Claim", "Space", "Values"]
+
+_FIND: Final = Want(FIND)
+_FETCH: Final = Want(FETCH)
+_CLAIM: Final = Want(FETCH, claim=True)
+_KEYS_MAX = 1024
+
+_waiter_numbers = itertools.count(1)
+
+
+class Space:
+    """Named variables whose values are stored, found and fetched.
+
+    Variables come into being when they are used. Their mode says which value is next:
+    `fifo` (as stored: the default), `lifo`, `multi` (any one at random), `single` (only the
+    last one stored is kept). The model is that of NetWorkSpaces, a tuple space.
+    """
+
+    def __init__(self, name: str, tier: Tier, instance: int, *, persistent: bool) -> None:
+        self.name = name
+        self.persistent = persistent
+        self._tier = tier
+        self._engine = tier.engine
+        self._bulk = tier.bulk
+        self._instance = instance
+        self._keys: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Space {self.name!r}{' persistent' if self.persistent else ''}>"
+
+    # Storing, finding, fetching.
+
+    def store(self, variable: str, value: object) -> None:
+        """Store a value. Whoever waits for one gets it in the same step.
+
+        Raises:
+            NotFoundError: The workspace was deleted.
+            TypeMismatchError: The value cannot be pickled, or `variable` is not a string.
+            OutOfMemoryError: The depot is full.
+
+        Cost: one write transaction; a value over about 128 kB one more.
+        """
+        record = values.encode(value)
+        try:
+            key = self._keys[variable]
+        except (KeyError, TypeError):
+            key = self._key(variable)
+        if type(record) is bytes:
+            self._engine.write(core.store, self._bulk, self._instance, key, record)
+        else:
+            assert isinstance(record, values.Encoded)
+            with self._bulk.draft(record.buffers) as draft:
+                self._engine.write(core.store, self._bulk, self._instance, key, (record, draft))
+
+    def try_find(self, variable: str, default: Any = None) -> Any:
+        """Return a value and leave it there; `default` if there is none.
+
+        Cost: one read transaction.
+        """
+        try:
+            key = self._keys[variable]
+        except (KeyError, TypeError):
+            key = self._key(variable)
+        found = self._engine.read(core.find, self._bulk, key)
+        if found is None:
+            self._check_open()
+            return default
+        return values.decode(found[0], found[1])
+
+    def try_fetch(self, variable: str, default: Any = None) -> Any:
+        """Take a value; `default` if there is none. Nobody else gets it.
+
+        Cost: one write transaction.
+        """
+        try:
+            key = self._keys[variable]
+        except (KeyError, TypeError):
+            key = self._key(variable)
+        taken = self._engine.write(core.fetch, self._bulk, key)
+        if taken is None:
+            self._check_open()
+            return default
+        return self._loaded(taken, key)
+
+    def find(self, variable: str, *, timeout: float | None = None) -> Any:
+        """Return a value and leave it there; wait for one if there is none.
+
+        Args:
+            variable: Its name.
+            timeout: Most seconds to wait; None waits for ever, 0 does not wait.
+
+        Raises:
+            WaitTimeoutError: No value came in time.
+            NotFoundError: The workspace, or while waiting the variable, was deleted.
+        """
+        key = self._key(variable)
+        found = self._engine.read(core.find, self._bulk, key)
+        if found is not None:
+            return load(found)
+        return load(self._wait(variable, key, _FIND, timeout).found)
+
+    def fetch(self, variable: str, *, timeout: float | None = None) -> Any:
+        """Take a value; wait for one if there is none. Nobody else gets it.
+
+        Those who wait are served in the order in which they came. A value that was handed to a
+        process that dies before it has it goes back to its place; one that it had is gone with
+        it: see `claim`. If the wait is cut short (time, Ctrl-C), nothing is taken.
+
+        Args:
+            variable: Its name.
+            timeout: Most seconds to wait; None waits for ever, 0 does not wait.
+
+        Raises:
+            WaitTimeoutError: No value came in time.
+            NotFoundError: The workspace, or while waiting the variable, was deleted.
+        """
+        key = self._key(variable)
+        return self._loaded(self._wait(variable, key, _FETCH, timeout), key)
+
+    def claim(self, variable: str, *, timeout: float | None = None) -> Claim:
+        """Take a value to work on it: it returns to its place if the work is not done.
+
+        ::
+
+            with space.claim("task") as claim:
+                work(claim.value)
+
+        At the end of the block the value is gone. If the block raises, or the process dies,
+        it is back where it was, for the next one who asks.
+
+        Args:
+            variable: Its name.
+            timeout: As in `fetch`.
+
+        Raises:
+            WaitTimeoutError: No value came in time.
+            NotFoundError: The workspace, or while waiting the variable, was deleted.
+        """
+        key = self._key(variable)
+        return self._claimed(variable, self._wait(variable, key, _CLAIM, timeout))
+
+    def try_claim(self, variable: str) -> Claim | None:
+        """As `claim`; None if there is no value."""
+        key = self._key(variable)
+        taken = self._take(key, _CLAIM)
+        return None if taken is None else self._claimed(variable, taken)
+
+    # Iterators.
+
+    def ifind(self, variable: str, *, timeout: float | None = None) -> Values:
+        """Iterate over the values, oldest first, each once; wait for more at the end.
+
+        Iteration ends when the variable is deleted. Values that others take meanwhile are
+        passed over.
+
+        Args:
+            variable: Its name; fifo or single.
+            timeout: Most seconds to wait for each value: then WaitTimeoutError.
+        """
+        return Values(self, variable, FIND, wait=True, timeout=timeout)
+
+    def ifetch(self, variable: str, *, timeout: float | None = None) -> Values:
+        """As `ifind`, taking the values."""
+        return Values(self, variable, FETCH, wait=True, timeout=timeout)
+
+    def ifind_try(self, variable: str) -> Values:
+        """As `ifind`, ending where there is no further value."""
+        return Values(self, variable, FIND, wait=False, timeout=None)
+
+    def ifetch_try(self, variable: str) -> Values:
+        """As `ifetch`, ending where there is no further value."""
+        return Values(self, variable, FETCH, wait=False, timeout=None)
+
+    # Variables.
+
+    def declare(self, variable: str, mode: str) -> None:
+        """Give a variable its mode: "fifo", "lifo", "multi" or "single".
+
+        Raises:
+            ConflictError: It has another mode.
+            LimitError: There is no such mode.
+        """
+        number = mode_number(mode)
+        self._engine.write(workspaces.declare, self._instance, self._key(variable), number)
+
+    def delete(self, variable: str) -> bool:
+        """Delete a variable and its values; tell whether it was there.
+
+        Those who wait for it get a NotFoundError, their iterators end.
+        """
+        was_there = self._engine.write(workspaces.delete_variable, self._key(variable))
+        self._sweep()
+        return was_there
+
+    def variables(self) -> list[VariableInfo]:
+        """Return the variables by name, with how many values and waiters they have.
+
+        Raises:
+            NotFoundError: The workspace was deleted.
+        """
+        found = self._engine.read(workspaces.list_variables, self._instance)
+        if not found:
+            self._check_open()
+        return found
+
+    # Inside.
+
+    def _key(self, variable: str) -> bytes:
+        key = self._keys.get(variable) if isinstance(variable, str) else None  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+        if key is None:
+            key = workspaces.variable_key(
+                self._instance, values.check_name(variable, "variable name")
+            )
+            if len(self._keys) >= _KEYS_MAX:
+                self._keys.clear()
+            self._keys[variable] = key
+        return key
+
+    def _take(self, key: bytes, want: Want) -> Taken | None:
+        run = self._engine.read if want.kind == FIND else self._engine.write
+        taken = run(core.take, self._bulk, key, want, self._engine.session.id)
+        if taken is None:
+            self._check_open()
+        return taken
+
+    def _check_open(self) -> None:
+        """Nothing was found: say so if that is because the workspace was deleted."""
+        if not self._engine.read(workspaces.exists, self._instance):
+            self._keys.clear()
+            raise NotFoundError(
+                f"the workspace {self.name!r} was deleted, or its owner ended",
+                "open it again with depot.space(name)",
+            )
+
+    def _sweep(self) -> None:
+        while self._engine.write(workspaces.sweep, self._bulk):
+            pass
+
+    def _loaded(self, taken: Taken, key: bytes) -> Any:
+        """Return the value of what was taken; put it back if it cannot be loaded here."""
+        try:
+            return load(taken.found)
+        except EntrepotError:
+            self._restore(taken, key)
+            raise
+
+    def _restore(self, taken: Taken, key: bytes) -> None:
+        record, view = taken.found
+        if view is None:
+            self._engine.write(core.put_back, self._bulk, key, taken.id, taken.index, record)
+            return
+        with self._bulk.draft([view]) as draft:
+            self._engine.write(core.put_back_draft, self._bulk, key, taken, draft)
+
+    def _claimed(self, variable: str, taken: Taken) -> Claim:
+        session = self._engine.session.id
+        try:
+            return Claim(self._tier, variable, session, taken)
+        except EntrepotError:
+            args = (self._bulk, session, taken.id, taken.index, False)
+            self._engine.write(core.end_claim, *args)
+            raise
+
+    def _wait(self, variable: str, key: bytes, want: Want, timeout: float | None) -> Taken:
+        """Take a value, or wait for one.
+
+        Raises:
+            WaitTimeoutError: No value came in time.
+            NotFoundError: The variable was deleted.
+        """
+        deadline = Deadline(timeout)
+        engine, bulk = self._engine, self._bulk
+        waiter = self.join_line(key, want)
+        if isinstance(waiter, Taken):
+            return waiter
+        bells = [session_bell(waiter.session)]
+        try:
+            while True:
+                seen = engine.listen(bells)
+                if engine.read(core.has_mail, waiter) or deadline.left() == 0:
+                    break
+                engine.wait(bells, seen, deadline.left())
+            return self.leave_line(variable, want, waiter, deadline)
+        except BaseException:
+            engine.write(core.cancel_wait, bulk, waiter)
+            raise
+
+    def join_line(self, key: bytes, want: Want) -> Taken | Waiter:
+        """Take a value if there is one; else join the line of those who wait."""
+        waiter = Waiter(self._engine.session.id, next(_waiter_numbers))
+        taken = self._engine.write(
+            core.take_or_wait, self._bulk, self._instance, key, want, waiter
+        )
+        if failpoints.ARMED:
+            failpoints.hit("spaces.waiting")
+        return waiter if taken is None else taken
+
+    def leave_line(self, variable: str, want: Want, waiter: Waiter, deadline: Deadline) -> Taken:
+        """Take what was given, or leave the line."""
+        taken = self._engine.write(core.collect, self._bulk, want, waiter)
+        if taken is None:
+            raise WaitTimeoutError(
+                f"no value came into {self.name}/{variable} within {deadline.timeout} seconds"
+            )
+        if taken is False:
+            raise NotFoundError(f"{self.name}/{variable} was deleted while somebody waited for it")
+        return taken
+
+
+class Claim:
+    """A value that this process works on. See `Space.claim`."""
+
+    value: Any
+    index: int
+    """The value's index in its variable: 0 for the first that was ever stored."""
+
+    def __init__(self, tier: Tier, variable: str, session: int, taken: Taken) -> None:
+        self.variable = variable
+        self.index = taken.index
+        self.value = load(taken.found)
+        self._tier = tier
+        self._session = session
+        self._id = taken.id
+        self._ended = False
+
+    def done(self) -> None:
+        """Say that the work is done: the value is gone for good.
+
+        Raises:
+            ClosedError: The claim has ended, or belongs to the parent of this process.
+        """
+        self._end(done=True)
+
+    def release(self) -> None:
+        """Give the value back to its place.
+
+        Raises:
+            ClosedError: The claim has ended, or belongs to the parent of this process.
+        """
+        self._end(done=False)
+
+    def _end(self, *, done: bool) -> None:
+        if self._ended:
+            raise ClosedError(f"the claim of {self.variable}[{self.index}] has ended")
+        engine = self._tier.engine
+        if engine.session.id != self._session:
+            raise ClosedError(
+                f"the claim of {self.variable}[{self.index}] belongs to another process",
+                "claim in the process that does the work",
+            )
+        engine.write(core.end_claim, self._tier.bulk, self._session, self._id, self.index, done)
+        self._ended = True
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._ended:
+            self._end(done=kind is None)
+
+
+class Values(Iterator[Any]):
+    """An iterator over the values of a variable, which repeats none.
+
+    After its end it stays ended until `restart` (go on behind the last value) or `reset`
+    (begin anew).
+    """
+
+    def __init__(
+        self, space: Space, variable: str, kind: int, *, wait: bool, timeout: float | None
+    ) -> None:
+        self._space = space
+        self._variable = variable
+        self._key = space._key(variable)  # pyright: ignore[reportPrivateUsage] of the same file
+        self._kind = kind
+        self._waits = wait
+        self._timeout = timeout
+        self._after: Position | None = None
+        self._has_ended = False
+
+    def __iter__(self) -> Values:
+        return self
+
+    def __next__(self) -> Any:
+        if self._has_ended:
+            raise StopIteration
+        taken = self._next()
+        if taken is None:
+            self._has_ended = True
+            raise StopIteration
+        return self.accept(taken)
+
+    def _next(self) -> Taken | None:
+        space, key = self._space, self._key
+        while True:
+            want = self.want()
+            try:
+                if self._waits:
+                    taken = space._wait(self._variable, key, want, self._timeout)  # pyright: ignore[reportPrivateUsage] of the same file
+                else:
+                    taken = space._take(key, want)  # pyright: ignore[reportPrivateUsage] of the same file
+            except (Ended, NotFoundError):
+                return None
+            if taken is None or self.is_new(taken):
+                return taken
+
+    def want(self) -> Want:
+        """Return what the next step asks for."""
+        return Want(self._kind, in_order=True, after=self._after)
+
+    def is_new(self, taken: Taken) -> bool:
+        """Tell whether a value was not seen before: one that was given back may have been."""
+        after = self._after
+        return self._kind == FETCH or after is None or taken.index > after.index
+
+    def accept(self, taken: Taken) -> Any:
+        """Step over a value and return it."""
+        value = (
+            self._space._loaded(taken, self._key)  # pyright: ignore[reportPrivateUsage] of the same file
+            if self._kind == FETCH
+            else load(taken.found)
+        )
+        self._after = Position(taken.id, taken.index)
+        return value
+
+    def restart(self) -> None:
+        """Go on behind the last value, after the end was reached."""
+        self._has_ended = False
+
+    def reset(self) -> None:
+        """Begin anew: with the oldest value that is there then."""
+        self._after = None
+        self._has_ended = False

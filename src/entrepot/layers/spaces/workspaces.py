@@ -1,0 +1,277 @@
+"""What a transaction does to workspaces and to whole variables.
+
+The name of a persistent workspace is in both tiers: in the volatile one it only says "look
+in the durable one", so that nobody makes a volatile workspace of that name. It is written
+there first, and removed last.
+
+Deleting does what all must see at once in one transaction, and leaves the values as trash,
+which is swept in batches: a variable may have millions.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from entrepot import settings
+from entrepot.arena.bulk import Bulk
+from entrepot.engine.held import held_key
+from entrepot.engine.keys import Prefix, pack_int, pack_str
+from entrepot.engine.protocol import Transaction
+from entrepot.errors import ConflictError, NotFoundError
+from entrepot.layers.spaces.core import deliver, waiters
+from entrepot.layers.spaces.records import (
+    CLAIM,
+    FETCH,
+    FIND,
+    INSTANCE,
+    MODES,
+    NAME,
+    TRASH,
+    UNKNOWN,
+    VALUE,
+    VARIABLE,
+    Mail,
+    Workspace,
+    decode_claim,
+    decode_variable,
+    decode_workspace,
+    encode,
+    new_variable,
+    next_number,
+)
+from entrepot.layers.tier import release_record
+
+__all__ = ["SpaceInfo", "VariableInfo"]
+
+TRASH_VARIABLE = Prefix("variable", of=TRASH)
+TRASH_INSTANCE = Prefix("instance", of=TRASH)
+
+
+@dataclass(frozen=True, slots=True)
+class VariableInfo:
+    """What is known of a variable."""
+
+    name: str
+    mode: str
+    """fifo, lifo, multi, single; or unknown, while it was only waited for."""
+    values: int
+    fetchers: int
+    """How many wait to take a value."""
+    finders: int
+    """How many wait to see one."""
+    claimed: int
+    """How many values are being worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceInfo:
+    """What is known of a workspace."""
+
+    name: str
+    owner: int
+    """The session with which it ends, or 0."""
+    owner_pid: int
+    persistent: bool
+    variables: int
+    values: int
+    created: float
+    """Seconds since the epoch."""
+
+
+def look_up(tx: Transaction, name: str) -> Workspace | None:
+    """Return what a name stands for."""
+    raw = tx.get(NAME.str(name))
+    return None if raw is None else decode_workspace(raw)
+
+
+def open_workspace(tx: Transaction, name: str, *, session: int, create: bool) -> Workspace:
+    """Return the workspace of a name, made if need be; own it if `session` and nobody does.
+
+    Raises:
+        NotFoundError: There is none, and `create` is not set.
+    """
+    workspace = look_up(tx, name)
+    if workspace is None:
+        if not create:
+            raise NotFoundError(f"there is no workspace {name!r}", "pass create=True to make it")
+        workspace = Workspace(next_number(tx), 0, 0, time.time())
+        tx.put(INSTANCE.int(workspace.instance), name.encode("utf-8", "surrogatepass"))
+        tx.put(NAME.str(name), encode(workspace))
+    if session and workspace.instance and not workspace.owner:
+        workspace.owner, workspace.owner_pid = session, os.getpid()
+        tx.put(NAME.str(name), encode(workspace))
+        tx.put(held_key(session, "space", name), pack_int(workspace.instance))
+    return workspace
+
+
+def mark_persistent(tx: Transaction, name: str) -> None:
+    """Note in the volatile tier that a name belongs to the durable one.
+
+    Raises:
+        ConflictError: There is a volatile workspace of that name.
+    """
+    workspace = look_up(tx, name)
+    if workspace is not None and workspace.instance:
+        raise ConflictError(
+            f"the workspace {name!r} exists and is not persistent", "delete it, or take another name"
+        )
+    tx.put(NAME.str(name), encode(Workspace(0, 0, 0, time.time())))
+
+
+def delete_workspace(tx: Transaction, name: str, instance: int | None = None) -> bool:
+    """Delete a workspace, its variables by way of the trash; tell whether it was there."""
+    workspace = look_up(tx, name)
+    if workspace is None or instance not in (None, workspace.instance):
+        return False
+    tx.delete(NAME.str(name))
+    if workspace.owner:
+        tx.delete(held_key(workspace.owner, "space", name))
+    if workspace.instance:
+        tx.delete(INSTANCE.int(workspace.instance))
+        tx.put(TRASH_INSTANCE.int(workspace.instance), b"")
+    return True
+
+
+def declare(tx: Transaction, instance: int, key: bytes, mode: int) -> None:
+    """Give a variable its mode, making it if need be.
+
+    Raises:
+        ConflictError: It has another mode.
+    """
+    raw = tx.get(key)
+    variable = decode_variable(raw) if raw is not None else new_variable(tx, instance, mode)
+    if variable.mode not in (UNKNOWN, mode):
+        raise ConflictError(
+            f"the variable is {MODES[variable.mode]} and cannot become {MODES[mode]}",
+            "delete it first, or take another name",
+        )
+    variable.mode = mode
+    tx.put(key, encode(variable))
+
+
+def delete_variable(tx: Transaction, key: bytes) -> bool:
+    """Delete a variable, its values by way of the trash; whoever waits for it is told."""
+    raw = tx.pop(key)
+    if raw is None:
+        return False
+    variable = decode_variable(raw)
+    news = encode(Mail(variable.id, 0, None))
+    for kind in (FIND, FETCH):
+        for place, session, waiter in waiters(tx, variable.id, kind):
+            deliver(tx, place, session, waiter, news)
+    if variable.count or variable.claimed:
+        tx.put(TRASH_VARIABLE.int(variable.id), b"")
+    return True
+
+
+def sweep(tx: Transaction, bulk: Bulk) -> bool:
+    """Delete some of the trash; tell whether more is left."""
+    instances = tx.range(TRASH_INSTANCE.begin, TRASH_INSTANCE.end, limit=1)
+    if instances:
+        instance = TRASH_INSTANCE.tail(instances[0][0])[0]
+        assert isinstance(instance, int)
+        variables = Prefix(instance, of=VARIABLE)
+        found = tx.range(variables.begin, variables.end, limit=settings.BATCH_KEYS)
+        for key, _ in found:
+            delete_variable(tx, key)
+        if len(found) < settings.BATCH_KEYS:
+            tx.delete(instances[0][0])
+        return True
+    trash = tx.range(TRASH_VARIABLE.begin, TRASH_VARIABLE.end, limit=1)
+    if not trash:
+        return False
+    id = TRASH_VARIABLE.tail(trash[0][0])[0]
+    assert isinstance(id, int)
+    values, claims = Prefix(id, of=VALUE), Prefix(id, of=CLAIM)
+    found = tx.range(values.begin, values.end, limit=settings.BATCH_KEYS)
+    for key, record in found:
+        tx.delete(key)
+        release_record(tx, bulk, record)
+    claimed = tx.range(claims.begin, claims.end, limit=settings.BATCH_KEYS)
+    for key, record in claimed:
+        tx.delete(key)
+        release_record(tx, bulk, decode_claim(record).record)
+    if max(len(found), len(claimed)) < settings.BATCH_KEYS:
+        tx.delete(trash[0][0])
+    return True
+
+
+def list_workspaces(tx: Transaction, *, persistent: bool) -> list[SpaceInfo]:
+    """Return the workspaces of one tier, by name."""
+    found: list[SpaceInfo] = []
+    for key, raw in tx.range(NAME.begin, NAME.end):
+        workspace = decode_workspace(raw)
+        if not workspace.instance:
+            continue
+        variables = list_variables(tx, workspace.instance)
+        found.append(
+            SpaceInfo(
+                name=str(NAME.tail(key)[0]),
+                owner=workspace.owner,
+                owner_pid=workspace.owner_pid,
+                persistent=persistent,
+                variables=len(variables),
+                values=sum(variable.values for variable in variables),
+                created=workspace.created_s,
+            )
+        )
+    return found
+
+
+def list_variables(tx: Transaction, instance: int) -> list[VariableInfo]:
+    """Return the variables of a workspace, by name."""
+    prefix = Prefix(instance, of=VARIABLE)
+    found: list[VariableInfo] = []
+    for key, raw in tx.range(prefix.begin, prefix.end):
+        variable = decode_variable(raw)
+        found.append(
+            VariableInfo(
+                name=str(prefix.tail(key)[0]),
+                mode=MODES[variable.mode],
+                values=variable.count,
+                fetchers=variable.fetchers,
+                finders=variable.finders,
+                claimed=variable.claimed,
+            )
+        )
+    return found
+
+
+def exists(tx: Transaction, instance: int) -> bool:
+    """Tell whether an instance of a workspace was not deleted."""
+    return tx.get(INSTANCE.int(instance)) is not None
+
+
+def variable_key(instance: int, name: str) -> bytes:
+    """Return the key of a variable."""
+    return VARIABLE.int(instance) + pack_str(name)
+
+
+def check(tx: Transaction) -> list[str]:
+    """Return what is wrong: the counts of each variable against what is there."""
+    problems: list[str] = []
+    for key, raw in tx.range(VARIABLE.begin, VARIABLE.end):
+        instance, name = VARIABLE.tail(key)
+        variable = decode_variable(raw)
+        values, claims = Prefix(variable.id, of=VALUE), Prefix(variable.id, of=CLAIM)
+        indexes = [values.tail(k)[0] for k, _ in tx.range(values.begin, values.end)]
+        counts = {
+            "values": (variable.count, len(indexes)),
+            "claims": (variable.claimed, len(tx.range(claims.begin, claims.end))),
+            "fetchers": (variable.fetchers, len(waiters(tx, variable.id, FETCH))),
+            "finders": (variable.finders, len(waiters(tx, variable.id, FIND))),
+        }
+        problems += [
+            f"variable {name!r} of instance {instance} counts {counted} {what}, there are {there}"
+            for what, (counted, there) in counts.items()
+            if counted != there
+        ]
+        problems += [
+            f"variable {name!r} of instance {instance} has value {index} outside "
+            f"{variable.first}..{variable.last}"
+            for index in indexes
+            if not (isinstance(index, int) and variable.first <= index <= variable.last)
+        ]
+    return problems

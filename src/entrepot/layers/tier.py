@@ -1,0 +1,47 @@
+"""A tier: the engine, the blob store and the numbers that a layer works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from entrepot.arena.bulk import Bulk, Ref
+from entrepot.engine.ids import Ids
+from entrepot.engine.protocol import Engine, Transaction
+from entrepot.layers import values
+
+__all__ = ["Found", "Tier", "load", "open_record", "release_record"]
+
+
+@dataclass(slots=True)
+class Tier:
+    """Where a thing lives: in memory, gone at a reboot, or on disk."""
+
+    engine: Engine
+    bulk: Bulk
+    ids: Ids
+
+
+Found = tuple[bytes, memoryview | None]
+"""A record, and a view of its bytes outside the catalog, pinned when the record was read."""
+
+
+def open_record(tx: Transaction, bulk: Bulk, record: bytes) -> Found:
+    """Return a record with a view of its blob, taken in the transaction that found it."""
+    if record[0] < values.BULK:
+        return record, None
+    ref = values.bulk_ref(record)
+    assert ref is not None
+    return record, bulk.view(tx, ref)
+
+
+def release_record(tx: Transaction, bulk: Bulk, record: bytes) -> None:
+    """Give up a record's blob, if it has one."""
+    ref: Ref | None = values.bulk_ref(record)
+    if ref is not None:
+        bulk.release(tx, ref)
+
+
+def load(found: Found) -> Any:
+    """Return the value of a record that was found."""
+    return values.decode(found[0], found[1])

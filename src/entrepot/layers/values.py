@@ -1,0 +1,405 @@
+"""Any Python object into a record of bytes, and back.
+
+A record is what a catalog stores of a value::
+
+    form (1) | body | made at (8, seconds since the epoch)
+
+    SCALAR   msgpack                       None, bool, int of 64 bits, float, str
+    BYTES    the bytes
+    TENSOR   header | padding | data       a numpy array of a plain dtype, up to 16 kB
+    PICKLE   pickle, protocol 5            anything else without buffers of its own
+    PACKED   msgpack [head, [buffers]]     PICKLE with buffers, all of it up to 16 kB
+    BULK     msgpack [form, head, sizes, ref]   any of these with its buffers in the arena
+    TREE     msgpack [typename, fields, members]    an object made of other objects
+
+Pickle's out-of-band buffers (PEP 574) take the bytes of numpy, pandas and Arrow data out of
+the pickle, wherever in an object they are: in the arena they come back without a copy.
+Whatever is read back is a snapshot: arrays, inline or not, are read-only.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from entrepot import settings
+from entrepot.arena.bulk import Ref
+from entrepot.errors import CorruptError, LimitError, TypeMismatchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Description", "Encoded", "Tree", "bulk_record", "bulk_ref", "decode", "describe", "encode"]
+
+SCALAR, BYTES, TENSOR, PICKLE, PACKED, TREE = 1, 2, 3, 4, 5, 6
+BULK = 0x80
+
+_stamp = struct.Struct("<d").pack
+_read_stamp = struct.Struct("<d").unpack_from
+_STAMP_BYTES = 8
+_SCALAR, _BYTES, _PICKLE, _TREE = bytes([SCALAR]), bytes([BYTES]), bytes([PICKLE]), bytes([TREE])
+_encode = msgspec.msgpack.Encoder().encode
+_decode_scalar = msgspec.msgpack.Decoder().decode
+_time = time.time
+
+
+class Encoded(NamedTuple):
+    """A value that is too big for a catalog: its head, and the bytes that go to the arena."""
+
+    form: int
+    head: bytes
+    buffers: list[memoryview]
+
+
+class Tree(msgspec.Struct, array_like=True, frozen=True):
+    """An object made of other objects: plain fields, and members by id."""
+
+    typename: str
+    fields: dict[str, Any]
+    members: dict[str, int]
+
+
+class _Bulk(msgspec.Struct, array_like=True):
+    form: int
+    head: bytes
+    sizes: list[int]
+    ref: Ref
+
+
+class _Packed(msgspec.Struct, array_like=True):
+    head: bytes
+    buffers: list[bytes]  # a copy each, so that what is on top of it is aligned
+
+
+_decode_bulk = msgspec.msgpack.Decoder(_Bulk).decode
+_decode_packed = msgspec.msgpack.Decoder(_Packed).decode
+_decode_tree = msgspec.msgpack.Decoder(Tree).decode
+
+
+def encode(value: object) -> bytes | Encoded:
+    """Return the record of a small value, or what to make a record of for a big one.
+
+    Raises:
+        TypeMismatchError: The value cannot be pickled; the reason is its cause.
+    """
+    encoder = _encoders.get(type(value))
+    if encoder is not None:
+        return encoder(value)
+    if type(value).__module__ == "numpy" and "numpy" in sys.modules:
+        import numpy as np  # noqa: PLC0415 it is loaded already
+
+        _encoders[np.ndarray] = _encode_array
+        if type(value) is np.ndarray:
+            return _encode_array(value)
+    return _encode_object(value)
+
+
+def encode_tree(tree: Tree) -> bytes:
+    """Return the record of an object made of others.
+
+    Raises:
+        TypeMismatchError: A field is of a type that no other language could read.
+    """
+    try:
+        return _TREE + _encode(tree) + _stamp(_time())
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeMismatchError(
+            f"a field of {tree.typename} cannot be stored: {error}",
+            "fields are None, bool, int, float, str, bytes, and lists and dicts of them",
+        ) from error
+
+
+def bulk_record(encoded: Encoded, ref: Ref) -> bytes:
+    """Return the record of a value whose buffers were written to the arena at `ref`."""
+    sizes = [len(buffer) for buffer in encoded.buffers]
+    body = _encode(_Bulk(encoded.form, encoded.head, sizes, ref))
+    return bytes([encoded.form | BULK]) + body + _stamp(_time())
+
+
+def bulk_ref(record: bytes) -> Ref | None:
+    """Return where the buffers of a record are, or None if it has none outside."""
+    if record[0] < BULK:
+        return None
+    return _decode_bulk(record[1:-_STAMP_BYTES]).ref
+
+
+def with_ref(record: bytes, ref: Ref) -> bytes:
+    """Return a record whose bytes lie elsewhere now."""
+    bulk = _decode_bulk(record[1:-_STAMP_BYTES])
+    bulk.ref = ref
+    return record[:1] + _encode(bulk) + record[-_STAMP_BYTES:]
+
+
+def made_at(record: bytes) -> float:
+    """Return when the value of a record was stored, in seconds since the epoch."""
+    return _read_stamp(record, len(record) - _STAMP_BYTES)[0]
+
+
+def tree_of(record: bytes) -> Tree | None:
+    """Return the tree of a record, or None if it is a value."""
+    return _decode_tree(record[1:-_STAMP_BYTES]) if record[0] == TREE else None
+
+
+def decode(record: bytes, view: memoryview | None = None) -> Any:
+    """Return the value of a record; `view` are the bytes at its `bulk_ref`.
+
+    Raises:
+        TypeMismatchError: The value needs a module or a name that is not here.
+        CorruptError: The record is damaged.
+    """
+    form = record[0]
+    if form == SCALAR:
+        return _decode_scalar(record[1:-8])
+    if form == BYTES:
+        return record[1:-8]
+    if form == TENSOR:
+        return _decode_array(record)
+    if form == PICKLE:
+        return _loads(record[1:], ())
+    body = record[1:-_STAMP_BYTES]
+    if form == PACKED:
+        packed = _decode_packed(body)
+        return _loads(packed.head, packed.buffers)
+    if form & BULK and view is not None:
+        return _decode_bulk_value(_decode_bulk(body), view)
+    raise CorruptError(f"a record begins with {form:#04x}, which no value does")
+
+
+def _decode_bulk_value(bulk: _Bulk, view: memoryview) -> Any:
+    buffers: list[memoryview] = []
+    at = 0
+    for size in bulk.sizes:
+        buffers.append(view[at : at + size])
+        at += -(-size // settings.ARENA_ALIGNMENT_BYTES) * settings.ARENA_ALIGNMENT_BYTES
+    if bulk.form == BYTES:
+        return bytes(buffers[0])
+    if bulk.form == SCALAR:
+        return _decode_scalar(buffers[0])
+    if bulk.form == TENSOR:
+        dtype, shape, order = _parse(bulk.head)
+        return _ndarray(shape, dtype, buffers[0], 0, None, order)
+    if not bulk.head:  # a pickle that is itself big
+        return _loads(buffers[0], buffers[1:])
+    return _loads(bulk.head, buffers)
+
+
+# Plain values.
+
+
+def _encode_scalar(value: object) -> bytes | Encoded:
+    try:
+        body = _encode(value)
+    except (OverflowError, ValueError, UnicodeEncodeError):
+        return _encode_object(value)  # an int of more than 64 bits, a str with lone surrogates
+    if len(body) > settings.INLINE_BYTES_MAX:
+        return Encoded(SCALAR, b"", [memoryview(body)])
+    return _SCALAR + body + _stamp(_time())
+
+
+def _encode_bytes(value: bytes) -> bytes | Encoded:
+    if len(value) > settings.INLINE_BYTES_MAX:
+        return Encoded(BYTES, b"", [memoryview(value)])
+    return _BYTES + value + _stamp(_time())
+
+
+# Arrays.
+#
+# Header: length of the header (1) | msgpack [dtype, shape, Fortran order]; the data begins at
+# the next multiple of 16 of the record, so that an array on top of it is aligned.
+
+_headers: dict[tuple[str, tuple[int, ...], bool], bytes] = {}
+_parsed: dict[bytes, tuple[np.dtype[Any], tuple[int, ...], Any]] = {}
+_ndarray: Any = None
+"""numpy.ndarray, once a header was parsed."""
+_HEADERS_MAX = 1024
+_PLAIN_KINDS = frozenset("biufcSUmM")
+
+
+def _encode_array(array: np.ndarray[Any, np.dtype[Any]]) -> bytes | Encoded:
+    dtype = array.dtype
+    if dtype.kind not in _PLAIN_KINDS or dtype.itemsize == 0 or dtype.metadata:
+        return _encode_object(array)
+    flags = array.flags
+    fortran = flags.f_contiguous and not flags.c_contiguous
+    key = (dtype.str, array.shape, fortran)
+    header = _headers.get(key)
+    if header is None:
+        header = _encode(key)
+        if len(_headers) >= _HEADERS_MAX:
+            _headers.clear()
+        _headers[key] = header
+    if array.nbytes > settings.INLINE_BYTES_MAX or len(header) > 255:
+        contiguous = array if fortran or flags.c_contiguous else array.copy(order="C")
+        flat = contiguous.reshape(-1, order="A").view("u1")
+        return Encoded(TENSOR, header, [memoryview(flat)])
+    begin = bytes((TENSOR, len(header)))
+    padding = bytes(-(2 + len(header)) % 16)
+    data = array.tobytes("F" if fortran else "C")
+    return b"".join((begin, header, padding, data, _stamp(_time())))
+
+
+def _decode_array(record: bytes) -> np.ndarray[Any, np.dtype[Any]]:
+    size = record[1]
+    header = record[2 : 2 + size]
+    parsed = _parsed.get(header) or _parse(header)
+    dtype, shape, order = parsed
+    return _ndarray(shape, dtype, record, (2 + size + 15) & -16, None, order)
+
+
+def _parse(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any]:
+    global _ndarray
+    import numpy as np  # noqa: PLC0415 only who reads arrays pays for it
+
+    text, shape, fortran = _decode_scalar(header)
+    parsed = (np.dtype(text), tuple(shape), "F" if fortran else "C")
+    if len(_parsed) >= _HEADERS_MAX:
+        _parsed.clear()
+    _parsed[header] = parsed
+    _ndarray = np.ndarray
+    return parsed
+
+
+# Everything else.
+
+
+def _encode_object(value: object) -> bytes | Encoded:
+    picked: list[pickle.PickleBuffer] = []
+    try:
+        head = pickle.dumps(value, protocol=5, buffer_callback=picked.append)
+    except Exception as error:  # noqa: BLE001 whatever a user's __reduce__ raises; re-raised below
+        head = _cloudpickle(value, picked, error)
+    else:
+        if b"__main__" in head and "cloudpickle" in sys.modules:
+            # Another process has another __main__: send the definitions along if we can.
+            head = _cloudpickle(value, picked, None)
+    if not picked:
+        if len(head) > settings.INLINE_BYTES_MAX:
+            return Encoded(PICKLE, b"", [memoryview(head)])
+        return _PICKLE + head + _stamp(_time())
+    buffers = [buffer.raw() for buffer in picked]
+    size = len(head) + sum(map(len, buffers))
+    if size <= settings.INLINE_BYTES_MAX:
+        return bytes([PACKED]) + _encode((head, buffers)) + _stamp(_time())
+    if len(head) > settings.INLINE_BYTES_MAX:
+        return Encoded(PICKLE, b"", [memoryview(head), *buffers])
+    return Encoded(PICKLE, head, buffers)
+
+
+def _cloudpickle(
+    value: object, picked: list[pickle.PickleBuffer], cause: Exception | None
+) -> bytes:
+    picked.clear()
+    try:
+        import cloudpickle  # noqa: PLC0415 an extra
+    except ImportError:
+        hint = "pip install 'entrepot[cloudpickle]' stores lambdas and local classes too"
+        raise TypeMismatchError(
+            f"a {type(value).__name__} cannot be pickled: {cause}", hint
+        ) from cause
+    try:
+        return cloudpickle.dumps(value, protocol=5, buffer_callback=picked.append)
+    except Exception as error:
+        raise TypeMismatchError(f"a {type(value).__name__} cannot be pickled: {error}") from error
+
+
+def _loads(head: bytes | memoryview, buffers: Sequence[memoryview | bytes]) -> Any:
+    try:
+        return pickle.loads(head, buffers=buffers)  # noqa: S301 within one user's depot; see the guide
+    except Exception as error:
+        raise TypeMismatchError(
+            f"a stored value cannot be loaded here: {type(error).__name__}: {error}",
+            "the module that defines its class must be importable in this process",
+        ) from error
+
+
+# What is in a record, without loading it.
+
+
+class Description(NamedTuple):
+    """What can be said of a record without loading the value."""
+
+    typename: str
+    nbytes: int
+    fields: dict[str, Any]
+
+
+_SCALAR_TYPES = {
+    type(None): "entrepot::None",
+    bool: "vineyard::Scalar<bool>",
+    int: "vineyard::Scalar<int>",
+    float: "vineyard::Scalar<double>",
+    str: "vineyard::Scalar<std::string>",
+}
+_ITEM_TYPES = {
+    "b1": "bool", "i1": "int8", "i2": "int16", "i4": "int", "i8": "int64",
+    "u1": "uint8", "u2": "uint16", "u4": "uint", "u8": "uint64", "f4": "float", "f8": "double",
+}  # fmt: skip
+
+
+def describe(record: bytes) -> Description:
+    """Say what a record holds: vineyard's type name where it has one, the size, the fields."""
+    form = record[0]
+    body = record[1:-_STAMP_BYTES]
+    if form == SCALAR:
+        value = _decode_scalar(body)
+        return Description(_SCALAR_TYPES[type(value)], len(body), {"value_": value})
+    if form == BYTES:
+        return Description("vineyard::Blob", len(body), {"length": len(body)})
+    if form == TENSOR:
+        return _describe_array(record[2 : 2 + record[1]])
+    if form == TREE:
+        tree = _decode_tree(body)
+        return Description(tree.typename, 0, dict(tree.fields))
+    if form & BULK:
+        bulk = _decode_bulk(body)
+        size = len(bulk.head) + sum(bulk.sizes)
+        if bulk.form == TENSOR:
+            return _describe_array(bulk.head)
+        if bulk.form == BYTES:
+            return Description("vineyard::Blob", size, {"length": size})
+        if bulk.form == SCALAR:
+            return Description("vineyard::Scalar<std::string>", size, {})
+        return Description("vineyard::PickleBuffer", size, {"buffers": len(bulk.sizes)})
+    return Description("vineyard::PickleBuffer", len(body), {})
+
+
+def _describe_array(header: bytes) -> Description:
+    text, shape, fortran = _decode_scalar(header)
+    item = _ITEM_TYPES.get(text[1:], text)
+    count = 1
+    for length in shape:
+        count *= length
+    size = count * _parse(header)[0].itemsize
+    fields = {"shape_": list(shape), "value_type_": item, "order_": "F" if fortran else "C"}
+    return Description(f"vineyard::Tensor<{item}>", size, fields)
+
+
+def check_name(name: object, what: str) -> str:
+    """Return a name that can be part of a key.
+
+    Raises:
+        TypeMismatchError: It is not a string.
+        LimitError: It is too long.
+    """
+    if not isinstance(name, str):
+        raise TypeMismatchError(f"{what} is {name!r}, a {type(name).__name__}", "give a string")
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if size > settings.NAME_BYTES_MAX:
+        raise LimitError(f"{what} is {size} bytes long, at most {settings.NAME_BYTES_MAX} are allowed")
+    return name
+
+
+_encoders: dict[type, Callable[[Any], bytes | Encoded]] = {
+    type(None): _encode_scalar,
+    bool: _encode_scalar,
+    int: _encode_scalar,
+    float: _encode_scalar,
+    str: _encode_scalar,
+    bytes: _encode_bytes,
+}

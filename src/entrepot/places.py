@@ -1,0 +1,234 @@
+"""Where the files of depots are, and whether they may be trusted.
+
+::
+
+    ROOT/                     /dev/shm/entrepot-UID, 0700
+        .lock                 held while a depot is made, opened or removed
+        NAME/                 the volatile tier
+            format            "entrepot 1 <id of this boot> <memory in bytes>"
+            catalog/          LMDB
+            arena  pins  bells  sessions  growth
+    DATA_ROOT/NAME/           the durable tier, made when it is first used
+        format  catalog/
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from entrepot import settings
+from entrepot.errors import (
+    AccessDeniedError,
+    ConflictError,
+    CorruptError,
+    FormatError,
+    LimitError,
+    OutOfMemoryError,
+    TypeMismatchError,
+    UnavailableError,
+)
+
+__all__ = ["Format", "check_depot_name", "choose_root", "depot_names"]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FORMAT = "format"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What the `format` file of a depot says."""
+
+    version: int
+    boot: str
+    memory_max: int
+
+    def write(self, directory: Path) -> None:
+        """Write the file, so that it is there whole or not at all."""
+        draft = directory / f".{_FORMAT}.{os.getpid()}"
+        draft.write_text(f"entrepot {self.version} {self.boot} {self.memory_max}\n")
+        draft.replace(directory / _FORMAT)
+
+    @classmethod
+    def read(cls, directory: Path) -> Format | None:
+        """Return what the file says; None if the directory or the file is not there.
+
+        Raises:
+            FormatError: Another version of entrepot wrote it.
+            CorruptError: It is no such file.
+        """
+        try:
+            words = (directory / _FORMAT).read_text(errors="replace").split()
+        except FileNotFoundError:
+            return None
+        if len(words) != 4 or words[0] != "entrepot" or not (words[1] + words[3]).isdigit():
+            raise CorruptError(f"{directory / _FORMAT} does not describe a depot")
+        if int(words[1]) != settings.FORMAT_VERSION:
+            raise FormatError(
+                f"the depot in {directory} has format {words[1]}, this entrepot reads "
+                f"{settings.FORMAT_VERSION}",
+                "use the entrepot that made it, or remove the directory",
+            )
+        return cls(int(words[1]), words[2], int(words[3]))
+
+
+def check_depot_name(name: object) -> str:
+    """Return the name of a depot, which is the name of a directory too.
+
+    Raises:
+        LimitError: It is empty, too long, or has characters that a file name should not have.
+        TypeMismatchError: It is not a string.
+    """
+    if not isinstance(name, str):
+        raise TypeMismatchError(f"depot name is {name!r}, a {type(name).__name__}", "give a string")
+    if name.startswith("etcd://"):
+        raise UnavailableError(
+            f"{name!r} names a depot in a cluster, which this version cannot open",
+            "name a depot of this machine",
+        )
+    if not _NAME.fullmatch(name) or len(name) > settings.DEPOT_NAME_BYTES_MAX:
+        raise LimitError(
+            f"depot name is {name!r}",
+            f"up to {settings.DEPOT_NAME_BYTES_MAX} letters, digits, '_', '-' and '.'",
+        )
+    return name
+
+
+def boot_id() -> str:
+    """Return what tells this boot of the machine from the others."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only this user can enter, or check that it is one.
+
+    Raises:
+        AccessDeniedError: It is a link, another user's, or open to others.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except FileExistsError:
+        found = path.lstat()
+    except OSError as error:
+        raise AccessDeniedError(f"cannot make the directory {path}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise AccessDeniedError(
+            f"{path} is not a directory of its own (a link or a file)",
+            "a depot is not reached through links: name the directory itself",
+        )
+    if found.st_uid != os.getuid():
+        raise AccessDeniedError(
+            f"{path} belongs to user {found.st_uid}, you are {os.getuid()}",
+            "open a depot of your own, in another directory",
+        )
+    if found.st_mode & 0o077:
+        raise AccessDeniedError(
+            f"{path} can be entered by other users (mode {found.st_mode & 0o777:o})",
+            f"chmod 700 {path}",
+        )
+    return path
+
+
+def depot_names(root: Path) -> list[str]:
+    """Return the names of the depots under a root directory."""
+    try:
+        entries = sorted(root.iterdir())
+    except (FileNotFoundError, PermissionError):
+        return []
+    return [entry.name for entry in entries if (entry / _FORMAT).exists()]
+
+
+_told: set[Path] = set()
+
+
+def choose_root(directory: Path | None, name: str, memory_max: int | None) -> Path:
+    """Return the root for a depot: memory where there is enough, else a disk, said once."""
+    if directory is not None:
+        return directory
+    root, disk = settings.memory_root(), settings.fallback_root() / "volatile"
+    if "ENTREPOT_DIR" in os.environ:
+        return root
+    for candidate in (root, disk):
+        if (candidate / name / _FORMAT).exists():
+            return candidate
+    reason = _why_not(root.parent, memory_max)
+    if reason is None:
+        return root
+    if disk not in _told:
+        _told.add(disk)
+        warnings.warn(
+            f"{reason}: the depot lives in {disk}, on a disk, and is slower; "
+            "set ENTREPOT_DIR to choose a place",
+            stacklevel=4,
+        )
+    return disk
+
+
+def _why_not(memory: Path, memory_max: int | None) -> str | None:
+    try:
+        found = os.statvfs(memory)
+    except OSError as error:
+        return f"{memory} cannot be used ({error.strerror})"
+    if not os.access(memory, os.W_OK | os.X_OK):
+        return f"{memory} cannot be written"
+    size = found.f_blocks * found.f_frsize
+    wanted = settings.SHM_BYTES_MIN if memory_max is None else memory_max
+    if size < wanted:
+        return f"{memory} has {size} bytes, {wanted} are wanted"
+    return None
+
+
+def default_memory(root: Path) -> int:
+    """Return half of what the file system of a root directory can hold."""
+    found = os.statvfs(root)
+    return max(found.f_blocks * found.f_frsize // 2, settings.MEMORY_BYTES_MIN)
+
+
+def check_memory(directory: Path, found: int, asked: int | None) -> int:
+    """Return the bound of a depot that exists.
+
+    Raises:
+        ConflictError: The caller asks for another one.
+    """
+    if asked is not None and asked != found:
+        raise ConflictError(
+            f"the depot in {directory} has memory={found}, {asked} was asked for",
+            "leave memory out, or remove the depot first",
+        )
+    return found
+
+
+def check_bound(memory_max: int) -> int:
+    """Return the bound of a new depot.
+
+    Raises:
+        LimitError: It is too small to hold anything.
+    """
+    if memory_max < settings.MEMORY_BYTES_MIN:
+        raise LimitError(
+            f"memory is {memory_max} bytes, at least {settings.MEMORY_BYTES_MIN} are needed"
+        )
+    return memory_max
+
+
+def check_room(directory: Path) -> None:
+    """Refuse to make a depot where its first pages do not fit: touching them would be fatal.
+
+    Raises:
+        OutOfMemoryError: The file system is full.
+    """
+    found = os.statvfs(directory)
+    room, wanted = found.f_bavail * found.f_frsize, 2 * settings.CATALOG_BYTES_FIRST
+    if room < wanted:
+        raise OutOfMemoryError(
+            f"{directory.parent} has {room} bytes left, a depot needs {wanted} to begin with",
+            "free some memory there, or set ENTREPOT_DIR to another place",
+        )

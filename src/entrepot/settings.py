@@ -1,0 +1,112 @@
+"""Every default and limit, its unit in its name; how they relate is asserted below."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from entrepot.errors import LimitError, TypeMismatchError
+
+__all__ = ["data_root", "memory_root", "parse_size"]
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+FORMAT_VERSION: Final = 1
+
+DEPOT_NAME_BYTES_MAX: Final = 100
+NAME_BYTES_MAX: Final = 3000
+"""Names of objects, workspaces and variables: they are part of keys of at most 4 KiB."""
+
+SESSIONS_MAX: Final = 4096
+READERS_MAX: Final = 4096
+READERS_PER_PROCESS_MAX: Final = 64
+"""Read transactions that one process has open at once; further threads wait their turn."""
+
+CATALOG_BYTES_FIRST: Final = 4 * MIB
+CATALOG_BYTES_STEP_MIN: Final = 4 * MIB
+CATALOG_BYTES_STEP_MAX: Final = 64 * MIB
+DURABLE_BYTES_FIRST: Final = 64 * GIB
+"""The map of the durable tier is sparse: address space, not disk."""
+
+MEMORY_BYTES_MIN: Final = 16 * MIB
+SHM_BYTES_MIN: Final = 256 * MIB
+"""A /dev/shm smaller than this (containers often have 64 MB) is passed over for a disk."""
+ARENA_BYTES_STEP_MIN: Final = 16 * MIB
+ARENA_BYTES_STEP_MAX: Final = 64 * MIB
+ARENA_ALIGNMENT_BYTES: Final = 64
+CHUNK_BYTES: Final = 1 * MIB
+"""What a process leases at once for small blobs."""
+CHUNK_PIECE_BYTES_MAX: Final = 128 * KIB
+
+INLINE_BYTES_MAX: Final = 16 * KIB
+"""Up to here a value lives in the catalog and comes back as a copy: a pin and a view cost more."""
+
+PINS_PER_SESSION: Final = 512
+BELLS_PER_ENGINE: Final = 1024
+
+WAIT_SLICE_S: Final = 1.0
+"""A waiter looks again this often whatever happens, and reaps the dead."""
+SPIN_COUNT: Final = 100
+"""Looks at a bell before sleeping on it: about 10 microseconds, which steadies latency."""
+
+STOPPED_WRITER_PATIENCE_S: Final = 2.0
+"""How long a write waits for a stopped process (Ctrl-Z, debugger) that holds the write lock."""
+
+IDS_PER_LEASE: Final = 1 << 16
+BATCH_KEYS: Final = 1000
+"""Most keys that one transaction touches when a big thing is deleted or walked through."""
+PARALLEL_COPY_BYTES_MIN: Final = 16 * MIB
+
+assert CHUNK_PIECE_BYTES_MAX * 4 <= CHUNK_BYTES
+assert INLINE_BYTES_MAX <= CHUNK_PIECE_BYTES_MAX
+assert CATALOG_BYTES_FIRST + ARENA_BYTES_STEP_MIN <= 2 * MEMORY_BYTES_MIN
+assert ARENA_BYTES_STEP_MIN >= CHUNK_BYTES
+assert READERS_PER_PROCESS_MAX < READERS_MAX
+assert PINS_PER_SESSION * 8 == 4 * KIB, "a session's pins fill one page"
+
+_UNITS = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1 << 40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
+
+
+def parse_size(size: int | str, what: str = "memory") -> int:
+    """Return a size in bytes: an int as it is, `"512M"`, `"4G"`, `"1.5 GiB"` by powers of 1024.
+
+    Raises:
+        LimitError: It is negative, or not a size.
+        TypeMismatchError: It is neither an int nor a string.
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, str)):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+        raise TypeMismatchError(f"{what} is {size!r}, a {type(size).__name__}", 'give bytes or "4G"')
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if match is None:
+            raise LimitError(f"{what} is {size!r}, which is no size", 'for instance "512M" or "4G"')
+        return int(float(match[1]) * _UNITS[match[2].upper()])
+    if size < 0:
+        raise LimitError(f"{what} is {size}, a size is not negative")
+    return size
+
+
+def memory_root() -> Path:
+    """Return where volatile depots live: ENTREPOT_DIR, else this user's directory in /dev/shm."""
+    given = os.environ.get("ENTREPOT_DIR")
+    return Path(given) if given else Path(f"/dev/shm/entrepot-{os.getuid()}")
+
+
+def data_root() -> Path:
+    """Return where durable data lives: ENTREPOT_DATA, else `~/.local/share/entrepot`."""
+    given = os.environ.get("ENTREPOT_DATA")
+    if given:
+        return Path(given)
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "entrepot"
+
+
+def fallback_root() -> Path:
+    """Return where volatile depots live when /dev/shm is missing or too small: a disk."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "entrepot"

@@ -1,0 +1,36 @@
+"""What all tests share: hypothesis profiles and printed seeds."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("entrepot.testing.engine_suite")
+
+# No deadlines: on a shared machine they fail tests that are right. Each failure prints the
+# blob that replays it.
+_SHARED = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=30, stateful_step_count=25, **_SHARED)
+settings.register_profile("ci", max_examples=100, stateful_step_count=50, **_SHARED)
+settings.register_profile("long", max_examples=3000, stateful_step_count=100, **_SHARED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "quick"))
+
+SEED_VARIABLE = "ENTREPOT_TEST_SEED"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run async tests on asyncio, the only loop that entrepot knows."""
+    return "asyncio"
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Return a source of randomness whose seed is printed, and shown when the test fails."""
+    seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
+    print(f"{SEED_VARIABLE}={seed} repeats this", file=sys.stderr)
+    return random.Random(seed)

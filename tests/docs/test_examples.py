@@ -1,0 +1,52 @@
+"""Every example runs as it is, says what it should, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
+
+SAYS = {
+    "01_two_processes_one_dataframe": ["owns a copy: False; may write to it: False", "one copy"],
+    "02_jobs_and_results": ["60 jobs, 60 results, none lost, though 3 workers were killed"],
+    "03_wait_for_a_name": ["names: model/0, model/1, model/2", "never comes: "],
+    "04_async": ["1000 tasks wait", "all 1000 letters"],
+    "05_object_trees": [
+        "part of 2 objects",
+        "version 1 deleted; the features are still there: True",
+        "version 2 deleted; the features are still there: False",
+    ],
+}
+
+
+def test_every_example_has_its_expected_words_here() -> None:
+    assert {example.stem for example in EXAMPLES} == set(SAYS)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_as_it_is_and_ends_clean(example: Path, tmp_path: Path) -> None:
+    roots = {"ENTREPOT_DIR": str(tmp_path / "memory"), "ENTREPOT_DATA": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(example)],
+        env={**os.environ, **roots},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    for words in SAYS[example.stem]:
+        assert words in done.stdout
+    for root in map(Path, roots.values()):
+        assert not root.exists() or [path.name for path in root.iterdir()] in ([], [".lock"])
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_one_screen(example: Path) -> None:
+    assert len(example.read_text().splitlines()) <= 70
