@@ -153,7 +153,8 @@ def profile(contestant: Contestant) -> list[str]:
 
 def _size_batch(contestant: Contestant, turn_s: float) -> int:
     """Warm a contestant up and return how many calls fill a turn."""
-    _take_turn(contestant, 1)
+    if _take_turn(contestant, 1) > turn_s and _take_turn(contestant, 1) > turn_s:
+        return 1
     needed_s = min(_take_turn(contestant, 3) for _ in range(5))
     return max(1, min(CALLS_MAX, int(turn_s / max(needed_s, 1e-9))))
 

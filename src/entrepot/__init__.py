@@ -5,8 +5,8 @@
     import entrepot
 
     depot = entrepot.open()
-    key = depot.objects.put(frame)      # here
-    depot.objects.get(key)              # in another process, without a copy
+    key = depot.objects.put(frame)  # here
+    depot.objects.get(key)  # in another process, without a copy
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load what a program uses when it is used: importing entrepot itself is cheap."""
-    import importlib  # noqa: PLC0415 loaded by Python itself
+    import importlib
 
     if name == "aio":
         return importlib.import_module("entrepot.aio")

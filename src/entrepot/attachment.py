@@ -21,7 +21,6 @@ import select
 import shutil
 import threading
 import time
-
 from pathlib import Path
 
 from entrepot import places, settings
@@ -30,7 +29,7 @@ from entrepot.arena.pins import PinTable
 from entrepot.engine.ids import Ids
 from entrepot.engine.lmdb import LmdbEngine, LmdbSession
 from entrepot.engine.lmdb.doorbell import open_bells
-from entrepot.engine.lmdb.locks import GrowthLock, forget_root_lock, root_lock
+from entrepot.engine.lmdb.locks import GrowthLock, forget_root_lock, leave_root, root_lock
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import ClosedError
 from entrepot.layers.objects import OBJECT
@@ -218,9 +217,7 @@ class Attachment:
         return self.engine.read(_is_empty)
 
     def close(self) -> None:
-        """End the session: give back what it holds, and remove the depot if it is empty and
-        nobody else is here.
-        """
+        """End the session; remove the depot if it is empty and nobody else is here."""
         if self._needs_reopening:  # a forked child that never used it
             self.arena.forget()
             self.pin_table.close()
@@ -240,6 +237,7 @@ class Attachment:
                 engine.close()
             if is_unused:
                 remove_directory(self.directory)
+            leave_root(root, remove=root == settings.memory_root())
 
 
 def remove_directory(directory: Path) -> None:
@@ -264,9 +262,7 @@ _attachments: dict[Path, Attachment] = {}
 _registry_lock = threading.RLock()
 
 
-def attach(
-    name: str, *, root: Path, data_root: Path, memory_max: int | None
-) -> Attachment:
+def attach(name: str, *, root: Path, data_root: Path, memory_max: int | None) -> Attachment:
     """Return this process's attachment to a depot, made if need be; one more handle uses it.
 
     Raises:
@@ -393,4 +389,3 @@ os.register_at_fork(
     after_in_child=_after_fork_in_child,
 )
 atexit.register(_close_all)
-

@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -154,7 +154,7 @@ def open(
 
 
 @contextlib.contextmanager
-def temporary(*, memory: int | str | None = None) -> Iterator[Depot]:
+def temporary(*, memory: int | str | None = None) -> Generator[Depot]:
     """Make a depot of its own for the block, and remove it at the end.
 
     Other processes open it by its `name` meanwhile.
@@ -374,7 +374,7 @@ class Depot:
 
     def destroy(self) -> None:
         """Remove the depot with all it holds, in memory and on disk, also for others."""
-        attached = self.attached
+        self.attached.check_place()
         with root_lock(self.path.parent):
             attachment.remove_directory(self.path)
             if self.data_path.exists():

@@ -80,7 +80,9 @@ def parse_size(size: int | str, what: str = "memory") -> int:
         TypeMismatchError: It is neither an int nor a string.
     """
     if isinstance(size, bool) or not isinstance(size, (int, str)):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
-        raise TypeMismatchError(f"{what} is {size!r}, a {type(size).__name__}", 'give bytes or "4G"')
+        raise TypeMismatchError(
+            f"{what} is {size!r}, a {type(size).__name__}", 'give bytes or "4G"'
+        )
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
         if match is None:

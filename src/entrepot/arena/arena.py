@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,7 +139,7 @@ class Arena:
     # Writing.
 
     @contextlib.contextmanager
-    def draft(self, buffers: Sequence[memoryview]) -> Iterator[Draft]:
+    def draft(self, buffers: Sequence[memoryview]) -> Generator[Draft]:
         """Write the buffers one after the other, each at a multiple of 64 bytes."""
         size = sum(map(_aligned, map(len, buffers)))
         extent = self._take(size)
@@ -224,9 +224,7 @@ class Arena:
                 self.reclaim()
         return _Extent(base, base + size)
 
-    def _claim_extent(
-        self, tx: Transaction, size: int, fresh: bool
-    ) -> tuple[int | None, bool]:
+    def _claim_extent(self, tx: Transaction, size: int, fresh: bool) -> tuple[int | None, bool]:
         base = extents.allocate(tx, size, fresh=fresh)
         if base is None:
             return None, not extents.limbo_is_empty(tx)
@@ -385,7 +383,9 @@ class Arena:
             if offset != end:
                 word = "overlap" if offset < end else "are lost"
                 amount = abs(offset - end)
-                problems.append(f"arena: {amount} bytes {word} between {kind} and {what} at {offset}")
+                problems.append(
+                    f"arena: {amount} bytes {word} between {kind} and {what} at {offset}"
+                )
             end, kind = max(end, offset + size), what
         top = extents.get_state(tx).top
         if end != top:
@@ -403,7 +403,8 @@ class Arena:
         if holders:
             text += "; held by " + ", ".join(holders)
         return OutOfMemoryError(
-            text, "delete something, drop views of deleted values, or open a depot with more memory="
+            text,
+            "delete something, drop views of deleted values, or open a depot with more memory=",
         )
 
     def _holders(self, tx: Transaction) -> list[str]:

@@ -13,7 +13,7 @@ its own, so that other writers get their turn while something large is stored.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import msgspec
 
@@ -59,7 +59,7 @@ class PagedBulk:
         engine.on_release("paged", _release_paged)
 
     @contextlib.contextmanager
-    def draft(self, buffers: Sequence[memoryview]) -> Iterator[Draft]:
+    def draft(self, buffers: Sequence[memoryview]) -> Generator[Draft]:
         """Write the buffers one after the other, each at a multiple of 64 bytes."""
         body = b"".join(_padded(buffer) for buffer in buffers)
         number = self._ids.next()

@@ -34,7 +34,7 @@ __all__ = ["PinTable", "Pins"]
 _PAGE_BYTES = settings.PINS_PER_SESSION * 8
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}.get(platform.machine())
 _CLEAR = memoryview(bytes(_PAGE_BYTES)).cast("Q")
-_syscall = ctypes.PyDLL(None).syscall if sys.platform == "linux" else None
+_syscall: Any = ctypes.PyDLL(None).syscall if sys.platform == "linux" else None
 _GLOBAL_EXPEDITED, _REGISTER_GLOBAL_EXPEDITED = 1 << 1, 1 << 2
 
 

@@ -72,7 +72,7 @@ def copy_into(target: memoryview, source: memoryview) -> None:
     if size < settings.PARALLEL_COPY_BYTES_MIN:
         target[:] = source
         return
-    import numpy as np  # noqa: PLC0415 heavy, and only large copies want it
+    import numpy as np
 
     to, origin = np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8)
     workers = min(4, os.cpu_count() or 1)

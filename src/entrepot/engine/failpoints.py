@@ -48,7 +48,7 @@ def kill_self() -> None:
 
 def arm(name: str, action: Callable[[], None] = kill_self, *, after: int = 0) -> None:
     """Run `action` when the failpoint `name` is hit for the (`after` + 1)th time."""
-    global ARMED  # noqa: PLW0603 a switch for tests only
+    global ARMED
     assert name in KNOWN, f"no failpoint is named {name!r}"
     remaining = after
 
@@ -64,7 +64,7 @@ def arm(name: str, action: Callable[[], None] = kill_self, *, after: int = 0) ->
 
 def disarm() -> None:
     """Forget all armed failpoints."""
-    global ARMED  # noqa: PLW0603 a switch for tests only
+    global ARMED
     _actions.clear()
     ARMED = False  # pyright: ignore[reportConstantRedefinition] a switch for tests only
 

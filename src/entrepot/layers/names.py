@@ -10,7 +10,7 @@ Bell: ("name", name), rung when the name is given.
 
 from __future__ import annotations
 
-from entrepot.engine.keys import Prefix, pack_int, pack_str
+from entrepot.engine.keys import Prefix, pack_str
 from entrepot.engine.protocol import Transaction
 
 __all__ = ["bell", "drop", "drop_all", "get", "list_names", "names_of", "put"]

@@ -18,7 +18,13 @@ from entrepot import settings
 from entrepot.arena.bulk import Bulk, Draft
 from entrepot.engine.keys import Prefix, pack_int
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ConflictError, LimitError, NotFoundError, TypeMismatchError, WaitTimeoutError
+from entrepot.errors import (
+    ConflictError,
+    LimitError,
+    NotFoundError,
+    TypeMismatchError,
+    WaitTimeoutError,
+)
 from entrepot.layers import names, values
 from entrepot.layers.patterns import matcher
 from entrepot.layers.tier import Found, Tier, load, open_record, release_record
@@ -463,9 +469,7 @@ class Objects:
         """
         self._engine.write(_put_name, values.check_name(name, "name"), _checked(id))
 
-    def get_name(
-        self, name: str, *, wait: bool = False, timeout: float | None = None
-    ) -> ObjectId:
+    def get_name(self, name: str, *, wait: bool = False, timeout: float | None = None) -> ObjectId:
         """Return the id that a name stands for.
 
         Args:
@@ -588,7 +592,8 @@ def _info(number: int, record: bytes) -> ObjectInfo:
 def _checked(id: object) -> int:
     if isinstance(id, bool) or not isinstance(id, int):
         raise TypeMismatchError(
-            f"object id is {id!r}, a {type(id).__name__}", "give what put() returned, or ObjectId.parse(text)"
+            f"object id is {id!r}, a {type(id).__name__}",
+            "give what put() returned, or ObjectId.parse(text)",
         )
     if not 0 <= id <= _ID_MAX:
         raise LimitError(f"object id is {id}, it must be from 0 to {_ID_MAX}")

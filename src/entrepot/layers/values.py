@@ -19,6 +19,7 @@ Whatever is read back is a snapshot: arrays, inline or not, are read-only.
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import struct
 import sys
@@ -35,7 +36,16 @@ from entrepot.errors import CorruptError, LimitError, TypeMismatchError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Description", "Encoded", "Tree", "bulk_record", "bulk_ref", "decode", "describe", "encode"]
+__all__ = [
+    "Description",
+    "Encoded",
+    "Tree",
+    "bulk_record",
+    "bulk_ref",
+    "decode",
+    "describe",
+    "encode",
+]
 
 SCALAR, BYTES, TENSOR, PICKLE, PACKED, TREE = 1, 2, 3, 4, 5, 6
 BULK = 0x80
@@ -92,7 +102,7 @@ def encode(value: object) -> bytes | Encoded:
     if encoder is not None:
         return encoder(value)
     if type(value).__module__ == "numpy" and "numpy" in sys.modules:
-        import numpy as np  # noqa: PLC0415 it is loaded already
+        import numpy as np
 
         _encoders[np.ndarray] = _encode_array
         if type(value) is np.ndarray:
@@ -237,7 +247,7 @@ def _encode_array(array: np.ndarray[Any, np.dtype[Any]]) -> bytes | Encoded:
     if array.nbytes > settings.INLINE_BYTES_MAX or len(header) > 255:
         contiguous = array if fortran or flags.c_contiguous else array.copy(order="C")
         flat = contiguous.reshape(-1, order="A").view("u1")
-        return Encoded(TENSOR, header, [memoryview(flat)])
+        return Encoded(TENSOR, header, [memoryview(flat.data)])
     begin = bytes((TENSOR, len(header)))
     padding = bytes(-(2 + len(header)) % 16)
     data = array.tobytes("F" if fortran else "C")
@@ -254,7 +264,7 @@ def _decode_array(record: bytes) -> np.ndarray[Any, np.dtype[Any]]:
 
 def _parse(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any]:
     global _ndarray
-    import numpy as np  # noqa: PLC0415 only who reads arrays pays for it
+    import numpy as np
 
     text, shape, fortran = _decode_scalar(header)
     parsed = (np.dtype(text), tuple(shape), "F" if fortran else "C")
@@ -296,7 +306,7 @@ def _cloudpickle(
 ) -> bytes:
     picked.clear()
     try:
-        import cloudpickle  # noqa: PLC0415 an extra
+        cloudpickle: Any = importlib.import_module("cloudpickle")  # an extra
     except ImportError:
         hint = "pip install 'entrepot[cloudpickle]' stores lambdas and local classes too"
         raise TypeMismatchError(
@@ -391,7 +401,9 @@ def check_name(name: object, what: str) -> str:
         raise TypeMismatchError(f"{what} is {name!r}, a {type(name).__name__}", "give a string")
     size = len(name.encode("utf-8", "surrogatepass"))
     if size > settings.NAME_BYTES_MAX:
-        raise LimitError(f"{what} is {size} bytes long, at most {settings.NAME_BYTES_MAX} are allowed")
+        raise LimitError(
+            f"{what} is {size} bytes long, at most {settings.NAME_BYTES_MAX} are allowed"
+        )
     return name
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
+import secrets
 import threading
 import time
 import zlib
@@ -55,7 +56,11 @@ class Doorbell:
     def ring(self, bell: Bell, version: int) -> None:
         """Wake everyone who waits for `bell`; `version` is the id of the transaction."""
         index = _index(bell)
-        self._values[index] = version & 0xFFFFFFFF
+        word = version & 0xFFFFFFFF
+        if self._values[index] == word:
+            # A transaction that changed nothing has no id of its own. Any other value does.
+            word = secrets.randbits(32)
+        self._values[index] = word
         self._words.wake_all(index)
 
     def wait(self, bells: Sequence[Bell], seen: Seen, timeout: float | None) -> bool:
@@ -83,17 +88,16 @@ class Doorbell:
             if slice_s == settings.WAIT_SLICE_S:
                 self._between_slices()
 
-    async def wait_async(
-        self, bells: Sequence[Bell], seen: Seen, timeout: float | None
-    ) -> bool:
+    async def wait_async(self, bells: Sequence[Bell], seen: Seen, timeout: float | None) -> bool:
         """As `wait`, on the running event loop; one thread watches for all its tasks."""
         loop = asyncio.get_running_loop()
         waiters = [
             _Waiter(_index(bell), value, loop, loop.create_future())
             for bell, value in zip(bells, seen, strict=True)
         ]
-        for waiter in waiters:
-            self._watcher(waiter.index).add(waiter)
+        watched = [(waiter, self._watcher(waiter.word)) for waiter in waiters]
+        for waiter, watcher in watched:
+            watcher.add(waiter)
         try:
             done, _ = await asyncio.wait(
                 [waiter.rung for waiter in waiters],
@@ -101,8 +105,8 @@ class Doorbell:
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
-            for waiter in waiters:
-                self._watcher(waiter.index).remove(waiter)
+            for waiter, watcher in watched:
+                watcher.remove(waiter)
         return bool(done)
 
     def forget_watchers(self) -> None:
@@ -111,8 +115,10 @@ class Doorbell:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """End the watcher threads."""
-        for watcher in self._watchers.values():
+        """End the watcher threads, and wait for them: nothing may run after the engine."""
+        with self._lock:
+            watchers, self._watchers = list(self._watchers.values()), {}
+        for watcher in watchers:
             watcher.end()
 
     def _watcher(self, index: int) -> _Watcher:
@@ -128,7 +134,7 @@ _NEVER_S = 3600.0
 
 
 class _Waiter(NamedTuple):
-    index: int
+    word: int
     seen: int
     loop: asyncio.AbstractEventLoop
     rung: asyncio.Future[None]
@@ -154,23 +160,25 @@ class _Watcher:
 
     def add(self, waiter: _Waiter) -> None:
         with self._lock:
-            if self._words.values[waiter.index] != waiter.seen:
+            if self._words.values[waiter.word] != waiter.seen:
                 _set(waiter.rung)
                 return
-            at_word = self._waiters.get(waiter.index)
+            at_word = self._waiters.get(waiter.word)
             if at_word is None:
-                at_word = self._waiters[waiter.index] = {}
+                at_word = self._waiters[waiter.word] = {}
                 self._nudge()
             at_word[waiter.rung] = waiter
 
     def remove(self, waiter: _Waiter) -> None:
         with self._lock:
-            self._waiters.get(waiter.index, {}).pop(waiter.rung, None)
+            self._waiters.get(waiter.word, {}).pop(waiter.rung, None)
 
     def end(self) -> None:
         with self._lock:
             self._ended = True
             self._nudge()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _nudge(self) -> None:
         self._nudges.values[0] = (self._nudges.values[0] + 1) & 0xFFFFFFFF

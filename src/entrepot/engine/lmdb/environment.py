@@ -24,7 +24,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import lmdb
@@ -135,7 +135,7 @@ class Environment:
             return self.wait_for_idle()
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> Generator[None]:
         self.pause()
         try:
             yield
@@ -163,7 +163,9 @@ class Environment:
                     return
             step = old
             if self.volatile:
-                step = min(max(old // 2, settings.CATALOG_BYTES_STEP_MIN), settings.CATALOG_BYTES_STEP_MAX)
+                step = min(
+                    max(old // 2, settings.CATALOG_BYTES_STEP_MIN), settings.CATALOG_BYTES_STEP_MAX
+                )
             with self._growth_guard(step if self.volatile else 0):
                 self.env.set_mapsize(0)
                 new = self.env.info()["map_size"]
@@ -250,5 +252,3 @@ def _reserve(path: Path, size: int) -> None:
         ) from error
     finally:
         os.close(fd)
-
-

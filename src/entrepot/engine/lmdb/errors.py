@@ -76,7 +76,9 @@ def map_error(error: lmdb.Error, path: Path) -> EntrepotError | None:
 def _from_system(error: lmdb.Error, path: Path) -> EntrepotError:
     number = getattr(error, "code", 0)
     if number == errno.ENOSPC or "No space left" in str(error):
-        return DiskFullError(f"the disk that holds {path} is full", "free some space; nothing was lost")
+        return DiskFullError(
+            f"the disk that holds {path} is full", "free some space; nothing was lost"
+        )
     if number == errno.ENOMEM or "Cannot allocate memory" in str(error):
         return OutOfMemoryError(f"no memory to map {path}: {error}")
     return UnavailableError(f"cannot use the catalog {path}: {error}")

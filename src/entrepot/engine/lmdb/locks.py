@@ -10,26 +10,52 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from entrepot.errors import OutOfMemoryError
 
-__all__ = ["GrowthLock", "root_lock"]
+__all__ = ["GrowthLock", "forget_root_lock", "leave_root", "root_lock"]
 
 _root_threads = threading.RLock()
 
 
 @contextlib.contextmanager
-def root_lock(root: Path) -> Iterator[None]:
+def root_lock(root: Path) -> Generator[None]:
     """Hold the lock of a root directory: nobody else makes, opens or removes a depot there."""
     with _root_threads:
-        fd = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _lock_root(root)
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
+
+
+def _lock_root(root: Path) -> int:
+    """Return a descriptor of the locked file: of the one that is there, not of one removed."""
+    while True:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            fd = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # the directory was removed just now
+        fcntl.lockf(fd, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(fd).st_ino == (root / ".lock").stat().st_ino:
+                return fd
+        os.close(fd)
+
+
+def leave_root(root: Path, *, remove: bool) -> None:
+    """Remove the lock file of a root directory that holds nothing else; hold the lock.
+
+    With `remove`, remove the directory too.
+    """
+    if [entry.name for entry in root.iterdir()] == [".lock"]:
+        (root / ".lock").unlink()
+        if remove:
+            with contextlib.suppress(OSError):  # somebody makes a depot there just now
+                root.rmdir()
 
 
 def forget_root_lock() -> None:
@@ -53,7 +79,7 @@ class GrowthLock:
         self._threads = threading.RLock()
 
     @contextlib.contextmanager
-    def guard(self, more: int) -> Iterator[None]:
+    def guard(self, more: int) -> Generator[None]:
         """Hold the lock, when `more` bytes may be reserved.
 
         Raises:

@@ -90,9 +90,7 @@ class LmdbSession:
             LimitError: All slots are taken.
         """
         self._engine = engine
-        self.slot, self.id = engine.write(
-            self._take_slot, secrets.randbits(62) + 1, prepare
-        )
+        self.slot, self.id = engine.write(self._take_slot, secrets.randbits(62) + 1, prepare)
 
     def _take_slot(
         self, tx: Transaction, session: int, prepare: Callable[[int], None]
@@ -189,5 +187,5 @@ def _free_slot(tx: Transaction, number: int, session: int) -> None:
 
 
 def _command() -> str:
-    words = [os.path.basename(word) if at == 0 else word for at, word in enumerate(sys.argv)]
+    words = [Path(word).name if at == 0 else word for at, word in enumerate(sys.argv)]
     return " ".join(words)[:200] or Path(sys.executable).name

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from entrepot.arena.bulk import Bulk, Draft
 from entrepot.engine import failpoints
@@ -58,7 +58,7 @@ class Taken(NamedTuple):
 
     id: int
     """The variable's."""
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride] tuple's method is not wanted
     found: Found
 
 
@@ -66,7 +66,7 @@ class Position(NamedTuple):
     """Where an iterator stands: behind the value `index` of the variable `id`."""
 
     id: int
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride] tuple's method is not wanted
 
 
 class Want(NamedTuple):
@@ -82,6 +82,11 @@ class Want(NamedTuple):
     """With `in_order`: only values behind this one."""
 
 
+FIND_ONE: Final = Want(FIND)
+FETCH_ONE: Final = Want(FETCH)
+CLAIM_ONE: Final = Want(FETCH, claim=True)
+
+
 class Waiter(NamedTuple):
     """Who waits: the session, and a number of its own."""
 
@@ -93,7 +98,11 @@ class Waiter(NamedTuple):
 
 
 def store(
-    tx: Transaction, bulk: Bulk, instance: int, key: bytes, record: bytes | tuple[values.Encoded, Draft]
+    tx: Transaction,
+    bulk: Bulk,
+    instance: int,
+    key: bytes,
+    record: bytes | tuple[values.Encoded, Draft],
 ) -> int:
     """Store a value in the variable at `key`; return its index."""
     if not isinstance(record, bytes):
@@ -463,9 +472,7 @@ def put_claim(
         failpoints.hit("spaces.claimed")
 
 
-def end_claim(
-    tx: Transaction, bulk: Bulk, session: int, id: int, index: int, done: bool
-) -> bool:
+def end_claim(tx: Transaction, bulk: Bulk, session: int, id: int, index: int, done: bool) -> bool:
     """End a claim: the value is gone, or back at its place. Tell whether there was one."""
     key = tx.pop(held_key(session, "claim", id, index))
     if key is None:

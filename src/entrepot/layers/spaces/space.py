@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
+from entrepot.engine import failpoints
 from entrepot.errors import (
     ClosedError,
     EntrepotError,
     NotFoundError,
     WaitTimeoutError,
 )
-from entrepot.engine import failpoints
 from entrepot.layers import values
 from entrepot.layers.spaces import core, workspaces
 from entrepot.layers.spaces.core import Ended, Position, Taken, Waiter, Want
@@ -24,9 +24,6 @@ from entrepot.waiting import Deadline
 
 __all__ = ["Claim", "Space", "Values"]
 
-_FIND: Final = Want(FIND)
-_FETCH: Final = Want(FETCH)
-_CLAIM: Final = Want(FETCH, claim=True)
 _KEYS_MAX = 1024
 
 _waiter_numbers = itertools.count(1)
@@ -44,6 +41,8 @@ class Space:
         self.name = name
         self.persistent = persistent
         self._tier = tier
+        self.engine = tier.engine
+        """The engine of its tier: for the async twin, not for programs."""
         self._engine = tier.engine
         self._bulk = tier.bulk
         self._instance = instance
@@ -104,7 +103,7 @@ class Space:
         if taken is None:
             self._check_open()
             return default
-        return self._loaded(taken, key)
+        return self.loaded(taken, variable)
 
     def find(self, variable: str, *, timeout: float | None = None) -> Any:
         """Return a value and leave it there; wait for one if there is none.
@@ -121,7 +120,7 @@ class Space:
         found = self._engine.read(core.find, self._bulk, key)
         if found is not None:
             return load(found)
-        return load(self._wait(variable, key, _FIND, timeout).found)
+        return self.loaded(self._wait(variable, core.FIND_ONE, timeout))
 
     def fetch(self, variable: str, *, timeout: float | None = None) -> Any:
         """Take a value; wait for one if there is none. Nobody else gets it.
@@ -138,8 +137,7 @@ class Space:
             WaitTimeoutError: No value came in time.
             NotFoundError: The workspace, or while waiting the variable, was deleted.
         """
-        key = self._key(variable)
-        return self._loaded(self._wait(variable, key, _FETCH, timeout), key)
+        return self.loaded(self._wait(variable, core.FETCH_ONE, timeout), variable)
 
     def claim(self, variable: str, *, timeout: float | None = None) -> Claim:
         """Take a value to work on it: it returns to its place if the work is not done.
@@ -160,14 +158,12 @@ class Space:
             WaitTimeoutError: No value came in time.
             NotFoundError: The workspace, or while waiting the variable, was deleted.
         """
-        key = self._key(variable)
-        return self._claimed(variable, self._wait(variable, key, _CLAIM, timeout))
+        return self.claimed(variable, self._wait(variable, core.CLAIM_ONE, timeout))
 
     def try_claim(self, variable: str) -> Claim | None:
         """As `claim`; None if there is no value."""
-        key = self._key(variable)
-        taken = self._take(key, _CLAIM)
-        return None if taken is None else self._claimed(variable, taken)
+        taken = self.take(variable, core.CLAIM_ONE)
+        return None if taken is None else self.claimed(variable, taken)
 
     # Iterators.
 
@@ -240,8 +236,10 @@ class Space:
             self._keys[variable] = key
         return key
 
-    def _take(self, key: bytes, want: Want) -> Taken | None:
+    def take(self, variable: str, want: Want) -> Taken | None:
+        """Find or fetch a value without waiting; None if there is none."""
         run = self._engine.read if want.kind == FIND else self._engine.write
+        key = self._key(variable)
         taken = run(core.take, self._bulk, key, want, self._engine.session.id)
         if taken is None:
             self._check_open()
@@ -250,7 +248,6 @@ class Space:
     def _check_open(self) -> None:
         """Nothing was found: say so if that is because the workspace was deleted."""
         if not self._engine.read(workspaces.exists, self._instance):
-            self._keys.clear()
             raise NotFoundError(
                 f"the workspace {self.name!r} was deleted, or its owner ended",
                 "open it again with depot.space(name)",
@@ -260,12 +257,18 @@ class Space:
         while self._engine.write(workspaces.sweep, self._bulk):
             pass
 
-    def _loaded(self, taken: Taken, key: bytes) -> Any:
-        """Return the value of what was taken; put it back if it cannot be loaded here."""
+    def loaded(self, taken: Taken, variable: str | None = None) -> Any:
+        """Return the value of what was taken; put it back if it cannot be loaded here.
+
+        Args:
+            taken: What was found, or taken out.
+            variable: Where it was taken out of, or None if it is still there.
+        """
         try:
             return load(taken.found)
         except EntrepotError:
-            self._restore(taken, key)
+            if variable is not None:
+                self._restore(taken, self._key(variable))
             raise
 
     def _restore(self, taken: Taken, key: bytes) -> None:
@@ -276,16 +279,16 @@ class Space:
         with self._bulk.draft([view]) as draft:
             self._engine.write(core.put_back_draft, self._bulk, key, taken, draft)
 
-    def _claimed(self, variable: str, taken: Taken) -> Claim:
+    def claimed(self, variable: str, taken: Taken) -> Claim:
+        """Return the claim of what was taken; give it back if it cannot be loaded here."""
         session = self._engine.session.id
         try:
             return Claim(self._tier, variable, session, taken)
         except EntrepotError:
-            args = (self._bulk, session, taken.id, taken.index, False)
-            self._engine.write(core.end_claim, *args)
+            self._engine.write(core.end_claim, self._bulk, session, taken.id, taken.index, False)
             raise
 
-    def _wait(self, variable: str, key: bytes, want: Want, timeout: float | None) -> Taken:
+    def _wait(self, variable: str, want: Want, timeout: float | None) -> Taken:
         """Take a value, or wait for one.
 
         Raises:
@@ -293,8 +296,8 @@ class Space:
             NotFoundError: The variable was deleted.
         """
         deadline = Deadline(timeout)
-        engine, bulk = self._engine, self._bulk
-        waiter = self.join_line(key, want)
+        engine = self._engine
+        waiter = self.join_line(variable, want)
         if isinstance(waiter, Taken):
             return waiter
         bells = [session_bell(waiter.session)]
@@ -306,21 +309,28 @@ class Space:
                 engine.wait(bells, seen, deadline.left())
             return self.leave_line(variable, want, waiter, deadline)
         except BaseException:
-            engine.write(core.cancel_wait, bulk, waiter)
+            self.cancel_wait(waiter)
             raise
 
-    def join_line(self, key: bytes, want: Want) -> Taken | Waiter:
+    # The steps of a wait, for this class and its async twin.
+
+    def join_line(self, variable: str, want: Want) -> Taken | Waiter:
         """Take a value if there is one; else join the line of those who wait."""
         waiter = Waiter(self._engine.session.id, next(_waiter_numbers))
         taken = self._engine.write(
-            core.take_or_wait, self._bulk, self._instance, key, want, waiter
+            core.take_or_wait, self._bulk, self._instance, self._key(variable), want, waiter
         )
         if failpoints.ARMED:
             failpoints.hit("spaces.waiting")
         return waiter if taken is None else taken
 
     def leave_line(self, variable: str, want: Want, waiter: Waiter, deadline: Deadline) -> Taken:
-        """Take what was given, or leave the line."""
+        """Take what was given, or leave the line.
+
+        Raises:
+            WaitTimeoutError: Nothing was given.
+            NotFoundError: The variable was deleted.
+        """
         taken = self._engine.write(core.collect, self._bulk, want, waiter)
         if taken is None:
             raise WaitTimeoutError(
@@ -329,6 +339,10 @@ class Space:
         if taken is False:
             raise NotFoundError(f"{self.name}/{variable} was deleted while somebody waited for it")
         return taken
+
+    def cancel_wait(self, waiter: Waiter) -> None:
+        """Leave the line, if the wait has not ended: what was given goes back."""
+        self._engine.write(core.cancel_wait, self._bulk, waiter)
 
 
 class Claim:
@@ -398,40 +412,36 @@ class Values(Iterator[Any]):
     def __init__(
         self, space: Space, variable: str, kind: int, *, wait: bool, timeout: float | None
     ) -> None:
+        self.variable = values.check_name(variable, "variable name")
+        self.waits = wait
+        self.timeout = timeout
+        self.has_ended = False
         self._space = space
-        self._variable = variable
-        self._key = space._key(variable)  # pyright: ignore[reportPrivateUsage] of the same file
         self._kind = kind
-        self._waits = wait
-        self._timeout = timeout
         self._after: Position | None = None
-        self._has_ended = False
 
     def __iter__(self) -> Values:
         return self
 
     def __next__(self) -> Any:
-        if self._has_ended:
-            raise StopIteration
-        taken = self._next()
-        if taken is None:
-            self._has_ended = True
-            raise StopIteration
-        return self.accept(taken)
+        while not self.has_ended:
+            taken = self._next()
+            if taken is None:
+                self.end()
+            elif self.is_new(taken):
+                return self.accept(taken)
+        raise StopIteration
 
     def _next(self) -> Taken | None:
-        space, key = self._space, self._key
-        while True:
-            want = self.want()
-            try:
-                if self._waits:
-                    taken = space._wait(self._variable, key, want, self._timeout)  # pyright: ignore[reportPrivateUsage] of the same file
-                else:
-                    taken = space._take(key, want)  # pyright: ignore[reportPrivateUsage] of the same file
-            except (Ended, NotFoundError):
-                return None
-            if taken is None or self.is_new(taken):
-                return taken
+        space, want = self._space, self.want()
+        try:
+            if self.waits:
+                return space._wait(self.variable, want, self.timeout)  # pyright: ignore[reportPrivateUsage] of the same file
+            return space.take(self.variable, want)
+        except (Ended, NotFoundError):
+            return None
+
+    # The steps of an iteration, for this class and its async twin.
 
     def want(self) -> Want:
         """Return what the next step asks for."""
@@ -444,19 +454,19 @@ class Values(Iterator[Any]):
 
     def accept(self, taken: Taken) -> Any:
         """Step over a value and return it."""
-        value = (
-            self._space._loaded(taken, self._key)  # pyright: ignore[reportPrivateUsage] of the same file
-            if self._kind == FETCH
-            else load(taken.found)
-        )
+        value = self._space.loaded(taken, self.variable if self._kind == FETCH else None)
         self._after = Position(taken.id, taken.index)
         return value
 
+    def end(self) -> None:
+        """Note that the end was reached."""
+        self.has_ended = True
+
     def restart(self) -> None:
         """Go on behind the last value, after the end was reached."""
-        self._has_ended = False
+        self.has_ended = False
 
     def reset(self) -> None:
         """Begin anew: with the oldest value that is there then."""
         self._after = None
-        self._has_ended = False
+        self.has_ended = False

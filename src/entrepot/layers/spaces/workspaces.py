@@ -115,7 +115,8 @@ def mark_persistent(tx: Transaction, name: str) -> None:
     workspace = look_up(tx, name)
     if workspace is not None and workspace.instance:
         raise ConflictError(
-            f"the workspace {name!r} exists and is not persistent", "delete it, or take another name"
+            f"the workspace {name!r} exists and is not persistent",
+            "delete it, or take another name",
         )
     tx.put(NAME.str(name), encode(Workspace(0, 0, 0, time.time())))
 

@@ -1,0 +1,456 @@
+"""The same API, awaited.
+
+What a depot does takes microseconds, so it is done at once, on the event loop; what takes
+longer is not: waits sleep without a thread each, and what goes to a disk, or copies much,
+runs in a worker thread.
+
+::
+
+    async with await entrepot.aio.open() as depot:
+        jobs = await depot.space("jobs")
+        task = await jobs.fetch("task")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import weakref
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar
+
+from entrepot import depot as depots
+from entrepot.depot import Collected, Depot, DepotStatistics, Diagnosis, SessionInfo
+from entrepot.engine.protocol import Engine
+from entrepot.errors import NotFoundError
+from entrepot.layers.objects import ObjectId, ObjectInfo, Objects, Usage
+from entrepot.layers.spaces import Claim, Space, SpaceInfo, Values, VariableInfo, core
+from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
+from entrepot.layers.spaces.records import session_bell
+from entrepot.waiting import Deadline
+
+__all__ = [
+    "AsyncClaim",
+    "AsyncDepot",
+    "AsyncObjects",
+    "AsyncSpace",
+    "AsyncValues",
+    "open",
+    "temporary",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LARGE_BYTES: Final = 1 << 20
+
+
+async def open(
+    name: str | None = None,
+    *,
+    memory: int | str | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    data_directory: str | os.PathLike[str] | None = None,
+) -> AsyncDepot:
+    """Open a depot; see `entrepot.open`."""
+    found = await asyncio.to_thread(
+        depots.open, name, memory=memory, directory=directory, data_directory=data_directory
+    )
+    return AsyncDepot(found)
+
+
+@contextlib.asynccontextmanager
+async def temporary(*, memory: int | str | None = None) -> AsyncGenerator[AsyncDepot]:
+    """Make a depot of its own for the block; see `entrepot.temporary`."""
+    with depots.temporary(memory=memory) as made:
+        yield AsyncDepot(made)
+
+
+class AsyncDepot:
+    """A depot whose methods are awaited; see `entrepot.Depot`."""
+
+    objects: AsyncObjects
+
+    def __init__(self, depot: Depot) -> None:
+        self.sync = depot
+        """The depot itself."""
+        self.name = depot.name
+        self.path = depot.path
+        self.data_path = depot.data_path
+        self.objects = AsyncObjects(depot.objects)
+        self._mailrooms: weakref.WeakKeyDictionary[Any, dict[str, _Mailroom]]
+        self._mailrooms = weakref.WeakKeyDictionary()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.sync.closed
+
+    async def space(
+        self,
+        name: str = "default",
+        *,
+        owned: bool = False,
+        persistent: bool = False,
+        create: bool = True,
+    ) -> AsyncSpace:
+        """Open a workspace; see `Depot.space`."""
+        space = await asyncio.to_thread(
+            self.sync.space, name, owned=owned, persistent=persistent, create=create
+        )
+        return AsyncSpace(space, self._mailroom(space.engine))
+
+    def _mailroom(self, engine: Engine) -> _Mailroom:
+        """Return the mailroom of an engine on the running event loop."""
+        of_loop = self._mailrooms.setdefault(asyncio.get_running_loop(), {})
+        return of_loop.setdefault(engine.name, _Mailroom(engine))
+
+    async def spaces(self) -> list[SpaceInfo]:
+        """Return the workspaces, by name."""
+        return await asyncio.to_thread(self.sync.spaces)
+
+    async def delete_space(self, name: str) -> None:
+        """Delete a workspace; see `Depot.delete_space`."""
+        await asyncio.to_thread(self.sync.delete_space, name)
+
+    async def statistics(self) -> DepotStatistics:
+        """Return how full the depot is."""
+        return await asyncio.to_thread(self.sync.statistics)
+
+    async def sessions(self) -> list[SessionInfo]:
+        """Return the processes that use the depot."""
+        return await asyncio.to_thread(self.sync.sessions)
+
+    async def collect(self, *, trim: bool = False) -> Collected:
+        """Give back what dead processes held and what was deleted."""
+        return await asyncio.to_thread(self.sync.collect, trim=trim)
+
+    async def check(self) -> list[str]:
+        """Walk through everything and return what is wrong."""
+        return await asyncio.to_thread(self.sync.check)
+
+    async def diagnose(self) -> Diagnosis:
+        """Return what keeps the depot from working well."""
+        return await asyncio.to_thread(self.sync.diagnose)
+
+    async def close(self) -> None:
+        """Let go of the depot; see `Depot.close`."""
+        await asyncio.to_thread(self.sync.close)
+
+    async def destroy(self) -> None:
+        """Remove the depot with all it holds."""
+        await asyncio.to_thread(self.sync.destroy)
+
+    async def __aenter__(self) -> AsyncDepot:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class AsyncObjects:
+    """The objects of a depot; see `entrepot.Objects`."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._sync = objects
+
+    async def put(self, value: object, *, name: str | None = None) -> ObjectId:
+        """Store a value; a large one in a worker thread."""
+        if _is_large(value):
+            return await asyncio.to_thread(self._sync.put, value, name=name)
+        return self._sync.put(value, name=name)
+
+    async def put_many(self, many: Iterable[object]) -> list[ObjectId]:
+        """Store several values: all or none."""
+        return await asyncio.to_thread(self._sync.put_many, many)
+
+    async def create(
+        self,
+        fields: Mapping[str, Any],
+        members: Mapping[str, int],
+        *,
+        typename: str = "entrepot::Tree",
+        name: str | None = None,
+    ) -> ObjectId:
+        """Store an object made of plain fields and of other objects."""
+        return self._sync.create(fields, members, typename=typename, name=name)
+
+    async def get(self, id: int) -> Any:
+        """Return the value of an object."""
+        return self._sync.get(id)
+
+    async def get_many(self, ids: Iterable[int]) -> list[Any]:
+        """Return the values of several objects, as they were at one moment."""
+        return self._sync.get_many(ids)
+
+    async def meta(self, id: int) -> dict[str, Any]:
+        """Return what is known of an object without loading it."""
+        return self._sync.meta(id)
+
+    async def exists(self, id: int) -> bool:
+        """Tell whether there is such an object."""
+        return self._sync.exists(id)
+
+    async def delete(
+        self, ids: int | Iterable[int], *, deep: bool = True, force: bool = False
+    ) -> int:
+        """Delete one object or several; return how many are gone."""
+        return self._sync.delete(ids, deep=deep, force=force)
+
+    async def list(
+        self, pattern: str = "*", *, regex: bool = False, limit: int | None = None
+    ) -> list[ObjectInfo]:
+        """Return objects whose type name matches, oldest first."""
+        return await asyncio.to_thread(self._sync.list, pattern, regex=regex, limit=limit)
+
+    async def count(self) -> int:
+        """Return how many objects there are."""
+        return await asyncio.to_thread(self._sync.count)
+
+    async def check(self) -> list[str]:  # pyright: ignore[reportInvalidTypeForm] `list` is the method above
+        """Return what is wrong."""
+        return await asyncio.to_thread(self._sync.check)
+
+    async def size(self, id: int) -> int:
+        """Return the size of an object in bytes, with all that it is made of."""
+        return self._sync.size(id)
+
+    async def usage(self, id: int) -> Usage:
+        """Return who uses an object."""
+        return self._sync.usage(id)
+
+    async def put_name(self, name: str, id: int) -> None:
+        """Give an object a name."""
+        self._sync.put_name(name, id)
+
+    async def get_name(
+        self, name: str, *, wait: bool = False, timeout: float | None = None
+    ) -> ObjectId:
+        """Return the id that a name stands for; with `wait`, wait until somebody gives it."""
+        return await self._sync.get_name_async(name, wait=wait, timeout=timeout)
+
+    async def drop_name(self, name: str) -> bool:
+        """Forget a name; the object stays."""
+        return self._sync.drop_name(name)
+
+    async def names(
+        self, pattern: str = "*", *, regex: bool = False, limit: int | None = None
+    ) -> dict[str, ObjectId]:
+        """Return names that match, with their ids, by name."""
+        return self._sync.names(pattern, regex=regex, limit=limit)
+
+
+class _Mailroom:
+    """Tells the tasks of one event loop that something was given to them.
+
+    All waits of a session share a bell. One task listens to it, looks for whom there is mail,
+    and wakes just those: a store costs the same whether one task waits or a thousand.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._arrived: dict[int, asyncio.Future[None]] = {}
+        self._porter: asyncio.Task[None] | None = None
+
+    async def arrival(self, waiter: Waiter, timeout: float | None) -> None:
+        """Wait until there is mail for `waiter`, or `timeout` seconds passed."""
+        arrived = asyncio.get_running_loop().create_future()
+        self._arrived[waiter.number] = arrived
+        if self._porter is None or self._porter.done():
+            self._porter = asyncio.create_task(self._carry(waiter.session))
+        try:
+            if not self._engine.read(core.has_mail, waiter):
+                await asyncio.wait([arrived], timeout=timeout)
+        finally:
+            del self._arrived[waiter.number]
+
+    async def _carry(self, session: int) -> None:
+        bells = [session_bell(session)]
+        while self._arrived:
+            seen = self._engine.listen(bells)
+            for number in self._engine.read(core.mail_of, session):
+                arrived = self._arrived.get(number)
+                if arrived is not None and not arrived.done():
+                    arrived.set_result(None)
+            # A second is enough to notice that nobody waits any more.
+            await self._engine.wait_async(bells, seen, 1.0)
+
+
+class AsyncSpace:
+    """A workspace whose methods are awaited; see `entrepot.Space`."""
+
+    def __init__(self, space: Space, mailroom: _Mailroom) -> None:
+        self.sync = space
+        """The space itself."""
+        self.name = space.name
+        self.persistent = space.persistent
+        self._mailroom = mailroom
+
+    async def _run(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do what may wait for a disk in a thread, the rest at once."""
+        if self.persistent:
+            return await asyncio.to_thread(fn, *args, **kwargs)
+        return fn(*args, **kwargs)
+
+    async def store(self, variable: str, value: object) -> None:
+        """Store a value; see `Space.store`."""
+        if _is_large(value):
+            await asyncio.to_thread(self.sync.store, variable, value)
+        else:
+            await self._run(self.sync.store, variable, value)
+
+    async def try_find(self, variable: str, default: Any = None) -> Any:
+        """Return a value and leave it there; `default` if there is none."""
+        return self.sync.try_find(variable, default)
+
+    async def try_fetch(self, variable: str, default: Any = None) -> Any:
+        """Take a value; `default` if there is none."""
+        return await self._run(self.sync.try_fetch, variable, default)
+
+    async def find(self, variable: str, *, timeout: float | None = None) -> Any:
+        """Return a value and leave it there; wait for one if there is none."""
+        return self.sync.loaded(await self.wait(variable, core.FIND_ONE, timeout))
+
+    async def fetch(self, variable: str, *, timeout: float | None = None) -> Any:
+        """Take a value; wait for one if there is none. A cancelled wait takes nothing."""
+        taken = await self.wait(variable, core.FETCH_ONE, timeout)
+        return self.sync.loaded(taken, variable)
+
+    async def claim(self, variable: str, *, timeout: float | None = None) -> AsyncClaim:
+        """Take a value to work on it; see `Space.claim`."""
+        taken = await self.wait(variable, core.CLAIM_ONE, timeout)
+        return AsyncClaim(self.sync.claimed(variable, taken))
+
+    async def try_claim(self, variable: str) -> AsyncClaim | None:
+        """As `claim`; None if there is no value."""
+        claim = await self._run(self.sync.try_claim, variable)
+        return None if claim is None else AsyncClaim(claim)
+
+    def ifind(self, variable: str, *, timeout: float | None = None) -> AsyncValues:
+        """Iterate over the values, each once; wait for more at the end."""
+        return AsyncValues(self, self.sync.ifind(variable, timeout=timeout))
+
+    def ifetch(self, variable: str, *, timeout: float | None = None) -> AsyncValues:
+        """As `ifind`, taking the values."""
+        return AsyncValues(self, self.sync.ifetch(variable, timeout=timeout))
+
+    def ifind_try(self, variable: str) -> AsyncValues:
+        """As `ifind`, ending where there is no further value."""
+        return AsyncValues(self, self.sync.ifind_try(variable))
+
+    def ifetch_try(self, variable: str) -> AsyncValues:
+        """As `ifetch`, ending where there is no further value."""
+        return AsyncValues(self, self.sync.ifetch_try(variable))
+
+    async def declare(self, variable: str, mode: str) -> None:
+        """Give a variable its mode."""
+        await self._run(self.sync.declare, variable, mode)
+
+    async def delete(self, variable: str) -> bool:
+        """Delete a variable and its values; tell whether it was there."""
+        return await self._run(self.sync.delete, variable)
+
+    async def variables(self) -> list[VariableInfo]:
+        """Return the variables by name, with how many values and waiters they have."""
+        return self.sync.variables()
+
+    async def wait(self, variable: str, want: Want, timeout: float | None) -> Taken:
+        """Take a value, or wait for one.
+
+        Raises:
+            WaitTimeoutError: No value came in time.
+            NotFoundError: The variable was deleted.
+        """
+        deadline = Deadline(timeout)
+        space = self.sync
+        waiter = space.join_line(variable, want)
+        if isinstance(waiter, Taken):
+            return waiter
+        try:
+            await self._mailroom.arrival(waiter, deadline.left())
+            return space.leave_line(variable, want, waiter, deadline)
+        except BaseException:
+            space.cancel_wait(waiter)
+            raise
+
+
+class AsyncClaim:
+    """A value that this process works on; see `entrepot.Claim`."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.sync = claim
+        """The claim itself."""
+        self.value = claim.value
+        self.index = claim.index
+        self.variable = claim.variable
+
+    async def done(self) -> None:
+        """Say that the work is done: the value is gone for good."""
+        self.sync.done()
+
+    async def release(self) -> None:
+        """Give the value back to its place."""
+        self.sync.release()
+
+    async def __aenter__(self) -> AsyncClaim:
+        self.sync.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.sync.__exit__(kind, error, trace)
+
+
+class AsyncValues:
+    """An iterator over the values of a variable; see `entrepot.layers.spaces.Values`."""
+
+    def __init__(self, space: AsyncSpace, values: Values) -> None:
+        self._space = space
+        self._values = values
+
+    def __aiter__(self) -> AsyncValues:
+        return self
+
+    async def __anext__(self) -> Any:
+        values = self._values
+        if not values.waits:
+            try:
+                return next(values)
+            except StopIteration:
+                raise StopAsyncIteration from None
+        while not values.has_ended:
+            try:
+                taken = await self._space.wait(values.variable, values.want(), values.timeout)
+            except (Ended, NotFoundError):
+                values.end()
+                break
+            if values.is_new(taken):
+                return values.accept(taken)
+        raise StopAsyncIteration
+
+    def restart(self) -> None:
+        """Go on behind the last value, after the end was reached."""
+        self._values.restart()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._values.reset()
+
+
+def _is_large(value: object) -> bool:
+    size = getattr(value, "nbytes", None)
+    if size is None:
+        size = len(value) if isinstance(value, (bytes, bytearray)) else sys.getsizeof(value, 0)
+    return isinstance(size, int) and size >= _LARGE_BYTES
