@@ -62,6 +62,10 @@ class Plan:
         """Time for one turn of one contestant; shorter than a slice of the scheduler."""
         return 0.0005
 
+    def explain(self, contestant: Contestant, *, missed: bool) -> tuple[str, ...]:
+        """Return the profile of a contestant that missed its bound; quick rounds mean nothing."""
+        return profile(contestant) if missed and not self.quick else ()
+
     def note(self, text: str) -> None:
         """Say something once."""
         if text not in self.notes:
@@ -118,7 +122,7 @@ def compare(
     ]
 
 
-def profile(contestant: Contestant) -> list[str]:
+def profile(contestant: Contestant) -> tuple[str, ...]:
     """Return where the time of a contestant goes: share, microseconds per call, function.
 
     The profiler itself costs a part of a microsecond for each function entered, so the
@@ -144,11 +148,11 @@ def profile(contestant: Contestant) -> list[str]:
     ]
     total_s = sum(cost[2] for cost in costs.values())
     dearest = sorted(costs.items(), key=lambda item: item[1][2], reverse=True)[:PROFILED_LINES]
-    return [
+    return tuple(
         f"{own_s / total_s:4.0%} {own_s / done * 1e6:7.2f} µs"
         f"  {entered / done:4.1f} times  {_place(where)}"
         for where, (_, entered, own_s, _, _) in dearest
-    ]
+    )
 
 
 def _size_batch(contestant: Contestant, turn_s: float) -> int:

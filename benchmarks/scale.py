@@ -18,7 +18,7 @@ from functools import partial
 from itertools import count, cycle
 
 import entrepot
-from benchmarks.harness import Contestant, Plan, compare, profile
+from benchmarks.harness import Contestant, Plan, compare
 from benchmarks.report import Check, at_most, duration
 from benchmarks.rivals import fetching, putting, storing
 from benchmarks.subject import SPACE, objects_of, queue_of
@@ -59,7 +59,6 @@ def _measure(name: str, few: Contestant, many: Contestant, size: int, plan: Plan
     """Return how many times dearer an operation is on the full depot."""
     few_timed, many_timed = compare([few, many], plan, seconds=plan.seconds / 2)
     figure, bound = many_timed.ratio(few_timed), at_most(2)
-    missed = not bound.holds(figure) and not plan.quick
     return Check(
         "scale",
         f"{name}, {size:,} against {FEW}",
@@ -68,7 +67,7 @@ def _measure(name: str, few: Contestant, many: Contestant, size: int, plan: Plan
         bound,
         duration(many_timed.median_s),
         duration(few_timed.median_s),
-        tuple(profile(many)) if missed else (),
+        plan.explain(many, missed=not bound.holds(figure)),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.floors import LmdbFloor, lmdb_floor
-from benchmarks.harness import Contestant, Plan, Timing, compare, profile
+from benchmarks.harness import Contestant, Plan, Timing, compare
 from benchmarks.peers import peers
 from benchmarks.report import Bound, Check, at_least, at_most, duration
 from benchmarks.rivals import Rival, asking, fetching, finding, getting, putting, storing
@@ -106,7 +106,7 @@ def _measure(
             operation.bound,
             duration(timed.median_s),
             duration(unit_timed.median_s),
-            tuple(profile(subject_of_it)) if missed and not plan.quick else (),
+            plan.explain(subject_of_it, missed=missed),
         )
     ]
     checks += [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import wraps
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import entrepot
 from entrepot.errors import EntrepotError
 
 if TYPE_CHECKING:
@@ -52,23 +52,22 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
-def _root(
-    show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
-    ] = False,
-) -> None:
-    """One shared place for Python data, with no server."""
-    if show_version:
-        typer.echo(f"entrepot {_version()}")
+def _tell_version(wanted: bool) -> None:
+    """Print the version and exit, if that is what was asked."""
+    if wanted:
+        typer.echo(f"entrepot {entrepot.__version__}")
         raise typer.Exit
 
 
-def _version() -> str:
-    """The installed version; a checkout that is not installed has none."""
-    try:
-        return version("entrepot")
-    except PackageNotFoundError:
-        return "(not installed)"
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """One shared place for Python data, with no server."""
 
 
 def _not_loaded() -> None:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +207,7 @@ def _measure(
 
 
 @contextmanager
-def _where(name: str | None, directory: Path | None) -> Iterator[Depot]:
+def _where(name: str | None, directory: Path | None) -> Generator[Depot]:
     """Yield the depot that the user names, or else a fresh one."""
     if name is None and directory is None:
         with entrepot.temporary() as depot:

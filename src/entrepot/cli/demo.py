@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import entrepot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption
+from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, known_depots
 from entrepot.cli.present import console, count, emit, size
 from entrepot.cli.showcase.dataset import Dataset, load
 from entrepot.cli.showcase.report import bar, show_copies, show_result, show_step
@@ -95,7 +95,7 @@ def command(
 @contextmanager
 def _fresh(
     name: str | None, directory: Path | None, memory: str | None
-) -> Iterator[entrepot.Depot]:
+) -> Generator[entrepot.Depot]:
     """Yield a depot that did not exist before, and destroy it at the end.
 
     Raises:
@@ -106,7 +106,7 @@ def _fresh(
             yield depot
         return
     name = name or f"demo-{os.getpid()}"
-    if name in entrepot.names(directory=directory):
+    if name in known_depots(directory):
         raise ExistsError(
             f"there is a depot {name!r} already", "the demo destroys its depot: take a new name"
         )

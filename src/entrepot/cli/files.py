@@ -17,7 +17,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["has_frames", "read_file", "read_table", "write_file"]
 
+BYTES = (bytes, bytearray, memoryview)
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
 
 
@@ -70,8 +71,8 @@ def read_table(path: Path) -> Any:
     table = _read(path, _READERS[path.suffix.lower()])
     if hasattr(table, "column_names"):  # pyarrow without pandas
         table = {name: table[name].to_numpy() for name in table.column_names}
-    rows = len(next(iter(table.values()), ())) if isinstance(table, dict) else len(table)
-    if rows == 0:
+    names = list(table)
+    if not names or len(table[names[0]]) == 0:
         raise FormatError(f"{str(path)!r} holds a table without rows")
     return table
 
@@ -100,7 +101,7 @@ def write_file(path: Path, value: Any) -> int:
 
 
 @contextmanager
-def _mapped_errors(path: Path) -> Iterator[None]:
+def _mapped_errors(path: Path) -> Generator[None]:
     """Turn what the system says about a path into our errors."""
     name = str(path)
     try:
@@ -160,7 +161,7 @@ def _read_csv_plain(path: Path, separator: str) -> dict[str, NDArray[Any]]:
     """Read a table with the standard library into one numpy array per column."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, delimiter=separator, strict=True)
-        names = next(lines, [])
+        names = next(lines, None)
         if not names:
             raise FormatError(f"{str(path)!r} has no heading line")
         rows: list[list[str]] = []
@@ -236,9 +237,9 @@ def _write_bytes(file: BinaryIO, value: Any) -> None:
     """Write bytes and text as they are; nothing else has one obvious form."""
     if isinstance(value, str):
         value = value.encode()
-    if not isinstance(value, (bytes, bytearray, memoryview)):
-        raise _unwritable(value, Path(file.name).suffix)
-    file.write(value)
+    if not isinstance(value, BYTES):
+        raise _unwritable(value, "bytes")
+    file.write(cast("bytes", value))
 
 
 def _write_npy(file: BinaryIO, value: Any) -> None:
@@ -257,7 +258,7 @@ def _write_parquet(file: BinaryIO, value: Any) -> None:
     import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs] it has none
 
     table: Any
-    if isinstance(value, pa.Table):
+    if hasattr(value, "column_names"):  # a pyarrow Table
         table = value
     elif hasattr(value, "columns"):
         table = pa.Table.from_pandas(value)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] pyarrow has no types
@@ -335,10 +336,10 @@ def _columns(value: Any) -> dict[str, NDArray[Any]] | None:
     return made if len(shapes) == 1 and len(shapes.pop()) == 1 else None
 
 
-def _unwritable(value: Any, ending: str) -> TypeMismatchError:
-    """The error for a value that has no form with this ending."""
+def _unwritable(value: Any, form: str) -> TypeMismatchError:
+    """The error for a value that has no such form."""
     return TypeMismatchError(
-        f"a {type(value).__name__} cannot be written as {ending or 'bytes'}",
+        f"a {type(value).__name__} cannot be written as {form}",
         "an --out FILE that ends in .pickle takes any value; .npy arrays; .csv, .parquet tables",
     )
 

@@ -7,7 +7,13 @@ from rich.console import Console
 from rich.text import Text
 
 import entrepot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.options import (
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    known_depots,
+    open_existing,
+)
 from entrepot.cli.present import age, console, count, emit, row, size, table
 
 __all__ = ["command"]
@@ -39,7 +45,7 @@ def command(
     """List objects, names and spaces, or the variables of one space."""
     out = console()
     if depots:
-        names = entrepot.names(directory=directory)
+        names = known_depots(directory)
         if as_json:
             emit(names)
         else:

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import entrepot
+from entrepot import places, settings
 from entrepot.errors import NotFoundError
 
 if TYPE_CHECKING:
     from entrepot import Depot
 
-__all__ = ["DepotOption", "DirectoryOption", "JsonOption", "depot_name", "open_existing"]
+__all__ = [
+    "DepotOption",
+    "DirectoryOption",
+    "JsonOption",
+    "depot_name",
+    "known_depots",
+    "open_existing",
+]
 
 DepotOption = Annotated[
     str | None,
@@ -43,6 +51,12 @@ def depot_name(name: str | None) -> str:
     return name or os.environ.get("ENTREPOT_DEPOT") or "default"
 
 
+def known_depots(directory: Path | None) -> list[str]:
+    """Return the names of the depots in memory, and of those that a reboot left on disk."""
+    durable = places.depot_names(settings.data_root()) if directory is None else []
+    return sorted({*entrepot.names(directory=directory), *durable})
+
+
 def open_existing(name: str | None, directory: Path | None) -> Depot:
     """Open a depot that exists: a mistyped name must not make an empty one.
 
@@ -50,7 +64,7 @@ def open_existing(name: str | None, directory: Path | None) -> Depot:
         NotFoundError: There is no depot of this name.
     """
     wanted = depot_name(name)
-    known = entrepot.names(directory=directory)
+    known = known_depots(directory)
     if wanted not in known:
         others = f"there are: {', '.join(known)}" if known else "`entrepot put FILE` makes one"
         raise NotFoundError(f"there is no depot {wanted!r}", others)

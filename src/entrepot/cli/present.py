@@ -41,6 +41,7 @@ __all__ = [
     "table",
 ]
 
+BYTES = (bytes, bytearray, memoryview)
 PIPE_WIDTH = 120
 """Columns of a table that goes to a file or a pipe; a terminal says its own."""
 HEAD_ITEMS = 100
@@ -155,12 +156,12 @@ def readable(value: Any) -> RenderableType:
     """Return a value in the form in which its author would print it."""
     if isinstance(value, str):
         return Text(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        data = bytes(value[:HEAD_ITEMS])
-        more = f" … ({size(len(value))} in all; --out FILE writes them)"
-        return Text(repr(data) + (more if len(value) > len(data) else ""))
-    kind = type(value)
-    if kind.__module__.partition(".")[0] in {"numpy", "pandas", "pyarrow"}:
+    if isinstance(value, BYTES):
+        data = cast("bytes", value)
+        more = f" … ({size(len(data))} in all; --out FILE writes them)"
+        return Text(repr(bytes(data[:HEAD_ITEMS])) + (more if len(data) > HEAD_ITEMS else ""))
+    package = type(value).__module__.partition(".")[0]  # pyright: ignore[reportUnknownMemberType] of a user's own value
+    if package in {"numpy", "pandas", "pyarrow"}:
         return Text(_heading(value) + str(value))
     return Pretty(value, max_length=HEAD_ITEMS, max_string=HEAD_CHARACTERS)
 
@@ -183,7 +184,8 @@ def plain(value: Any) -> Any:
         case Path():
             return str(value)
         case bytes() | bytearray() | memoryview():
-            return {"bytes": len(value), "head": repr(bytes(value[:HEAD_ITEMS]))}
+            data = cast("bytes", value)
+            return {"bytes": len(data), "head": repr(bytes(data[:HEAD_ITEMS]))}
         case Mapping():
             return {str(key): plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
         case list() | tuple() | set() | frozenset():
@@ -194,18 +196,21 @@ def plain(value: Any) -> Any:
 
 def _plain_object(value: Any) -> Any:
     """Return the JSON form of records, arrays and frames, else the `repr`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
     if isinstance(value, msgspec.Struct):
         return plain(msgspec.structs.asdict(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: plain(getattr(value, name)) for name in names}
+    return _plain_data(value)
+
+
+def _plain_data(value: Any) -> Any:
+    """Return the JSON form of arrays, of numpy's scalars and of frames, else the `repr`."""
     if hasattr(value, "dtype") and hasattr(value, "shape") and hasattr(value, "tolist"):
-        if not hasattr(value, "flat"):  # a pandas Series or Index
-            return {**_shape(value), "head": plain(value[:HEAD_ITEMS].tolist())}
         if value.shape == () and not hasattr(value, "__array_finalize__"):
             return plain(value.item())
-        return {**_shape(value), "head": plain(value.ravel()[:HEAD_ITEMS].tolist())}
+        items = value.ravel() if hasattr(value, "flat") else value  # a pandas Series is flat
+        return {**_shape(value), "head": plain(items[:HEAD_ITEMS].tolist())}
     if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "head"):
         head = value.head(HEAD_ITEMS)
         return {

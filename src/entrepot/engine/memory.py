@@ -231,6 +231,9 @@ class MemoryEngine:
                     store.readers[state.version] -= 1
                     store.readers += Counter()  # forgets the versions that nobody reads
 
+    def get(self, key: bytes) -> bytes | None:
+        return self.read(_get, key)
+
     def write(self, fn: Callable[[Transaction, *Ts], R], /, *args: *Ts) -> R:
         """Run fn(tx, ...) twice on the same state and commit what the second run did."""
         store = self.store
@@ -367,3 +370,7 @@ def _slice_s(deadline: float | None) -> float:
     if deadline is None:
         return settings.WAIT_SLICE_S
     return max(0.0, min(settings.WAIT_SLICE_S, deadline - time.monotonic()))
+
+
+def _get(tx: Transaction, key: bytes) -> bytes | None:
+    return tx.get(key)

@@ -115,6 +115,10 @@ class Engine(Protocol):
         """Run fn(tx, ...) on one consistent snapshot and return what it returns."""
         ...
 
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of one key: the short form of a `read` of just that."""
+        ...
+
     def write(self, fn: Callable[[Transaction, *Ts], R], /, *args: *Ts) -> R:
         """Run fn(tx, ...) and commit: all or nothing, as if no other write ran meanwhile.
 

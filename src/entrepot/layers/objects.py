@@ -104,11 +104,6 @@ def get_record(tx: Transaction, bulk: Bulk, key: bytes) -> Found | None:
     return open_record(tx, bulk, record)
 
 
-def has_record(tx: Transaction, key: bytes) -> bool:
-    """Tell whether an object exists."""
-    return tx.get(key) is not None
-
-
 def put_tree(tx: Transaction, number: int, record: bytes, members: Iterable[int]) -> None:
     """Store a tree whose members exist."""
     for member in members:
@@ -308,15 +303,15 @@ class Objects:
         Cost: one read transaction.
         """
         try:
-            found = self._engine.read(get_record, self._bulk, _object_key(id))
+            record = self._engine.get(_object_key(id))
         except (AttributeError, IndexError, OverflowError, TypeError):
             _checked(id)
             raise
-        if found is None:
+        if record is None:
             raise _missing(_checked(id))
-        if found[0][0] == values.TREE:
-            return _build(self._engine.read(read_tree, self._bulk, id), id)
-        return values.decode(found[0], found[1])
+        if record[0] < values.TREE:
+            return values.decode(record)
+        return _build(self._engine.read(read_tree, self._bulk, id), id)
 
     def get_many(self, ids: Iterable[int]) -> list[Any]:
         """Return the values of several objects, as they were at one moment.
@@ -350,7 +345,7 @@ class Objects:
     def exists(self, id: int) -> bool:
         """Tell whether there is such an object. Cost: one read transaction."""
         try:
-            return self._engine.read(has_record, _object_key(id))
+            return self._engine.get(_object_key(id)) is not None
         except (AttributeError, IndexError, OverflowError, TypeError):
             _checked(id)
             raise

@@ -46,7 +46,7 @@ def test_the_demo_proves_that_workers_copy_nothing(run, home: Path) -> None:
 
 def test_the_demo_tells_a_person_what_was_copied(run, home: Path) -> None:
     said = run("demo", "--memory", "128M")
-    for word in ("all of Unicode", "LATIN", "into shared memory, once", "own nothing, read-only"):
+    for word in ("all of Unicode", "LATIN", "into shared memory, once", "own no data and are read-only"):
         assert word in said.out
     assert "nothing is left behind" in said.out
     nothing_is_left(home)

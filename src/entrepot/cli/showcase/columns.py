@@ -21,8 +21,8 @@ def jobs(table: Any) -> list[dict[str, Any]]:
 
 def study(table: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures of one column of a dict of arrays or a DataFrame."""
-    column = table[job["column"]]
-    figures = _of_array(column) if isinstance(column, np.ndarray) else _of_series(column)
+    column: Any = table[job["column"]]
+    figures = _of_series(column) if hasattr(column, "array") else _of_array(column)
     return {"column": str(job["column"]), **figures}
 
 
@@ -77,5 +77,5 @@ def _spread(numbers: Any) -> dict[str, float | None]:
 
 def _one(value: Any) -> Any:
     """A value out of a column as a plain Python number or text."""
-    value = value.item() if isinstance(value, np.generic) else value
+    value = value.item() if hasattr(value, "item") else value
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)

@@ -37,10 +37,9 @@ class Dataset:
 
     def sample(self) -> Any:
         """Return the first row, as a table of its own."""
-        if isinstance(self.table, dict):
-            columns: dict[str, Any] = self.table
-            return {name: column[:1].copy() for name, column in columns.items()}
-        return self.table.head(1).copy()
+        if hasattr(self.table, "head"):
+            return self.table.head(1).copy()
+        return {name: self.table[name][:1].copy() for name in self.table}
 
 
 def load(path: Path | None) -> Dataset:

@@ -102,9 +102,11 @@ def _of_series(series: Any) -> Iterator[Buffer]:
                     yield Buffer(buffer.address, buffer.size, False, bool(buffer.is_mutable))
     elif hasattr(values, "codes"):  # a Categorical
         yield _of_array(values.codes)
-    elif isinstance(series.dtype, np.dtype) and series.dtype.kind not in "OMm":
+    elif hasattr(values, "asi8"):  # dates and times
+        yield _of_array(values.asi8)
+    elif hasattr(values, "_mask"):  # numbers that may be missing
+        yield from (_of_array(values._data), _of_array(values._mask))
+    elif values.dtype.kind in "iufbc" and hasattr(values, "to_numpy"):
         yield _of_array(series.to_numpy())
-    elif isinstance(series.dtype, np.dtype) and series.dtype.kind in "Mm":
-        yield _of_array(series.to_numpy().view(np.int64))
     else:
         yield Buffer(0, int(series.memory_usage(index=False, deep=True)), True, True)

@@ -20,12 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from entrepot.cli.present import count, duration, size
+from entrepot.cli.present import count, duration
 from entrepot.cli.showcase.worker import SAMPLE, SPACE, TABLE
 from entrepot.errors import UnavailableError, WaitTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from typing import BinaryIO
 
     from entrepot import Depot, Space
@@ -66,7 +66,7 @@ class Outcome:
 
 
 @contextmanager
-def timed(outcome: Outcome, tell: Callable[[Step], None], name: str) -> Iterator[list[str]]:
+def timed(outcome: Outcome, tell: Callable[[Step], None], name: str) -> Generator[list[str]]:
     """Time a step of the job; what the block appends to the list is told about it."""
     words: list[str] = []
     began = time.perf_counter()

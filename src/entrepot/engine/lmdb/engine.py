@@ -17,7 +17,7 @@ from entrepot.engine.lmdb.doorbell import Doorbell
 from entrepot.engine.lmdb.environment import Environment, GrowthGuard
 from entrepot.engine.lmdb.errors import map_error
 from entrepot.engine.lmdb.session import LmdbSession
-from entrepot.engine.lmdb.transaction import LmdbTransaction
+from entrepot.engine.lmdb.transaction import SHORT_KEY_BYTES_MAX, LmdbTransaction
 from entrepot.engine.protocol import Bell, Release, Seen
 from entrepot.errors import ClosedError, ConflictError
 
@@ -95,6 +95,32 @@ class LmdbEngine:
             txn.abort()
             idle.append(tx)
 
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of one key: the short form of a `read` of just that."""
+        if len(key) > SHORT_KEY_BYTES_MAX:
+            return self.read(LmdbTransaction.get, key)
+        idle = self._idle
+        try:
+            token = idle.pop()
+        except IndexError:
+            token = self.environment.wait_for_idle()
+        try:
+            txn = self._begin()
+        except lmdb.Error as error:
+            idle.append(token)
+            self._recover(error)
+            return self.get(key)
+        except BaseException:
+            idle.append(token)
+            raise
+        try:
+            return txn.get(key)
+        except lmdb.Error as error:
+            raise map_error(error, self.path) or error from error
+        finally:
+            txn.abort()
+            idle.append(token)
+
     def write(self, fn: Callable[[LmdbTransaction, *Ts], R], /, *args: *Ts) -> R:
         """Run fn(tx, ...) and commit: all or nothing, as if no other write ran meanwhile."""
         while True:
@@ -113,13 +139,14 @@ class LmdbEngine:
                     continue
                 tx = self._writing
                 tx.txn = txn
-                tx.rung.clear()
+                if tx.rung:
+                    tx.rung.clear()
                 self._is_writing = True
                 try:
                     if failpoints.ARMED:
                         failpoints.hit("engine.begun")
                     result = fn(tx, *args)
-                    rung = tuple(tx.rung)
+                    rung = tuple(tx.rung) if tx.rung else ()
                     version = txn.id() if rung else 0
                     if failpoints.ARMED:
                         failpoints.hit("engine.before_commit")

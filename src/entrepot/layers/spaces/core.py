@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 from entrepot.arena.bulk import Bulk, Draft
 from entrepot.engine import failpoints
 from entrepot.engine.held import held_key
-from entrepot.engine.keys import Prefix, unpack
+from entrepot.engine.keys import Prefix, pack_int, unpack
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import ConflictError
 from entrepot.layers import values
@@ -120,7 +120,7 @@ def store(
         return index
     if variable.mode == SINGLE and variable.count:
         _drop_only(tx, bulk, variable)
-    tx.put(value_key(variable.id, index), record)
+    tx.put(variable.values + pack_int(index), record)
     variable.count += 1
     variable.last = index
     tx.put(key, encode(variable))
@@ -200,18 +200,21 @@ def deliver(tx: Transaction, place: bytes, session: int, waiter: int, mail: byte
 # Taking.
 
 
-def find(tx: Transaction, bulk: Bulk, key: bytes) -> Found | None:
-    """Return a value of the variable at `key` and leave it there; None if there is none."""
+def find(tx: Transaction, bulk: Bulk, key: bytes) -> bytes | Found | None:
+    """Return a value of the variable at `key` and leave it there; None if there is none.
+
+    A record that is all there comes bare: this is the hottest function of the layer.
+    """
     raw = tx.get(key)
     if raw is None:
         return None
     variable = decode_variable(raw)
     if not variable.count:
         return None
-    record = tx.get(value_key(variable.id, variable.first)) if variable.mode != LIFO else None
+    record = tx.get(variable.values + pack_int(variable.first)) if variable.mode != LIFO else None
     if record is None or variable.mode == MULTI:
         record = _locate(tx, variable)[1]
-    return (record, None) if record[0] < values.BULK else open_record(tx, bulk, record)
+    return record if record[0] < values.BULK else open_record(tx, bulk, record)
 
 
 def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> Taken | None:
@@ -238,7 +241,7 @@ def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> T
     index, record = located
     taken = Taken(variable.id, index, open_record(tx, bulk, record))
     if want.kind == FETCH:
-        tx.delete(value_key(variable.id, index))
+        tx.delete(variable.values + pack_int(index))
         _note_removed(variable, index)
         if want.claim:
             variable.claimed += 1
@@ -257,10 +260,10 @@ def _locate(tx: Transaction, variable: Variable) -> tuple[int, bytes]:
     """Return (index, record) of the value that is next by the variable's mode."""
     if variable.mode == LIFO:
         index = variable.last
-        record = tx.get(value_key(variable.id, index))
+        record = tx.get(variable.values + pack_int(index))
         if record is None:
-            end = value_key(variable.id, index)
-            found = tx.range(VALUE.int(variable.id), end, limit=1, reverse=True)
+            end = variable.values + pack_int(index)
+            found = tx.range(variable.values, end, limit=1, reverse=True)
             index, record = _item(found)
             variable.last = index
         return index, record
@@ -270,7 +273,7 @@ def _locate(tx: Transaction, variable: Variable) -> tuple[int, bytes]:
         place = random.randint(index, variable.last)  # noqa: S311 no secret
         found = _from(tx, variable.id, place)
         return _item(found or _from(tx, variable.id, index))
-    record = tx.get(value_key(variable.id, index))
+    record = tx.get(variable.values + pack_int(index))
     if record is None:
         index, record = _item(_from(tx, variable.id, index))
         variable.first = index
@@ -296,8 +299,7 @@ def _locate_next(
 
 
 def _from(tx: Transaction, id: int, index: int) -> list[tuple[bytes, bytes]]:
-    prefix = VALUE.int(id)
-    return tx.range(value_key(id, index), prefix + b"\xff", limit=1)
+    return tx.range(value_key(id, index), VALUE.int(id) + b"\xff", limit=1)
 
 
 def _item(found: list[tuple[bytes, bytes]]) -> tuple[int, bytes]:
@@ -320,7 +322,7 @@ def _note_removed(variable: Variable, index: int) -> None:
 def _drop_only(tx: Transaction, bulk: Bulk, variable: Variable) -> None:
     """Remove the value of a single variable."""
     index, record = _locate(tx, variable)
-    tx.delete(value_key(variable.id, index))
+    tx.delete(variable.values + pack_int(index))
     release_record(tx, bulk, record)
     _note_removed(variable, index)
     variable.first = variable.next - 1
@@ -336,14 +338,14 @@ def fetch(tx: Transaction, bulk: Bulk, key: bytes) -> Taken | None:
         return None
     if variable.mode <= FIFO:
         index = variable.first
-        record = tx.pop(value_key(variable.id, index))
+        record = tx.pop(variable.values + pack_int(index))
         if record is None:
             index, record = _item(_from(tx, variable.id, index))
-            tx.delete(value_key(variable.id, index))
+            tx.delete(variable.values + pack_int(index))
             variable.first = index
     else:
         index, record = _locate(tx, variable)
-        tx.delete(value_key(variable.id, index))
+        tx.delete(variable.values + pack_int(index))
     _note_removed(variable, index)
     tx.put(key, encode(variable))
     if record[0] < values.BULK:

@@ -83,6 +83,8 @@ class Variable(msgspec.Struct, array_like=True):
     fetchers: int
     finders: int
     claimed: int
+    values: bytes
+    """The packed beginning of the keys of its values."""
 
 
 class Mail(msgspec.Struct, array_like=True):
@@ -175,4 +177,5 @@ def new_variable(tx: Transaction, instance: int, mode: int) -> Variable:
         raise NotFoundError(
             "the workspace was deleted, or its owner ended", "open it again with depot.space(name)"
         )
-    return Variable(next_number(tx), mode, 0, -1, 0, 0, 0, 0, 0)
+    id = next_number(tx)
+    return Variable(id, mode, 0, -1, 0, 0, 0, 0, 0, VALUE.int(id))

@@ -88,7 +88,7 @@ class Space:
         if found is None:
             self._check_open()
             return default
-        return values.decode(found[0], found[1])
+        return values.decode(found) if isinstance(found, bytes) else load(found)
 
     def try_fetch(self, variable: str, default: Any = None) -> Any:
         """Take a value; `default` if there is none. Nobody else gets it.
@@ -119,7 +119,7 @@ class Space:
         key = self._key(variable)
         found = self._engine.read(core.find, self._bulk, key)
         if found is not None:
-            return load(found)
+            return values.decode(found) if isinstance(found, bytes) else load(found)
         return self.loaded(self._wait(variable, core.FIND_ONE, timeout))
 
     def fetch(self, variable: str, *, timeout: float | None = None) -> Any:
@@ -137,7 +137,10 @@ class Space:
             WaitTimeoutError: No value came in time.
             NotFoundError: The workspace, or while waiting the variable, was deleted.
         """
-        return self.loaded(self._wait(variable, core.FETCH_ONE, timeout), variable)
+        taken = self._engine.write(core.fetch, self._bulk, self._key(variable))
+        if taken is None:
+            taken = self._wait(variable, core.FETCH_ONE, timeout)
+        return self.loaded(taken, variable)
 
     def claim(self, variable: str, *, timeout: float | None = None) -> Claim:
         """Take a value to work on it: it returns to its place if the work is not done.
