@@ -23,14 +23,21 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import lmdb
 
 from benchmarks.harness import Contestant, Plan, compare
 from benchmarks.report import Check, duration
 
-__all__ = ["LmdbFloor", "copy_floor", "echo_floor", "lmdb_floor", "measure_floors"]
+__all__ = [
+    "LmdbFloor",
+    "copy_floor",
+    "echo_floor",
+    "lmdb_floor",
+    "measure_floors",
+    "open_environment",
+    "shared_memory",
+]
 
 MAP_BYTES = 64 << 20
 KEYS = 1000
@@ -60,7 +67,7 @@ def lmdb_floor(*, spare_transactions: int = 0) -> Generator[LmdbFloor]:
     """Yield Lw and Lr on an environment of their own, removed at the end."""
     with (
         tempfile.TemporaryDirectory(prefix="entrepot-floor-", dir=shared_memory()) as directory,
-        _environment(Path(directory), spare_transactions) as environment,
+        open_environment(directory, spare_transactions) as environment,
     ):
         keys = [b"object/%08d" % number for number in range(KEYS)]
         with environment.begin(write=True) as tx:
@@ -80,10 +87,12 @@ def lmdb_floor(*, spare_transactions: int = 0) -> Generator[LmdbFloor]:
 
 
 @contextmanager
-def _environment(directory: Path, spare_transactions: int) -> Generator[Any]:
+def open_environment(
+    directory: str, spare_transactions: int = 0
+) -> Generator[lmdb.Environment]:
     """Open an environment with the settings of the volatile tier."""
     environment = lmdb.open(
-        str(directory),
+        directory,
         map_size=MAP_BYTES,
         writemap=True,
         sync=False,
@@ -93,7 +102,7 @@ def _environment(directory: Path, spare_transactions: int) -> Generator[Any]:
         lib_version=0,
     )
     try:
-        data = os.open(directory / "data.mdb", os.O_RDWR)
+        data = os.open(Path(directory) / "data.mdb", os.O_RDWR)
         try:
             os.posix_fallocate(data, 0, MAP_BYTES)
         finally:

@@ -11,7 +11,7 @@ import typer
 
 import entrepot
 from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, known_depots
-from entrepot.cli.present import console, count, emit, size
+from entrepot.cli.present import console, count, duration, emit, size
 from entrepot.cli.showcase.dataset import Dataset, load
 from entrepot.cli.showcase.report import bar, show_copies, show_result, show_step
 from entrepot.cli.showcase.run import Outcome, Step, run, timed
@@ -80,7 +80,8 @@ def command(
         if not left
         else f"still there: {', '.join(left)}"
     )
-    end = Step("end", gone, time.perf_counter() - ending)
+    now = time.perf_counter()
+    end = Step("end", f"{gone}; {duration(now - began)} in all", now - ending)
     outcome.steps.append(end)
     tell(end)
     if as_json:
