@@ -87,9 +87,7 @@ def lmdb_floor(*, spare_transactions: int = 0) -> Generator[LmdbFloor]:
 
 
 @contextmanager
-def open_environment(
-    directory: str, spare_transactions: int = 0
-) -> Generator[lmdb.Environment]:
+def open_environment(directory: str, spare_transactions: int = 0) -> Generator[lmdb.Environment]:
     """Open an environment with the settings of the volatile tier."""
     environment = lmdb.open(
         directory,

@@ -183,8 +183,17 @@ class AsyncObjects:
         """Store an object made of plain fields and of other objects."""
         return self._sync.create(fields, members, typename=typename, name=name)
 
-    async def get(self, id: int) -> Any:
-        """Return the value of an object."""
+    async def get(
+        self,
+        id: int | None = None,
+        *,
+        name: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Return the value of an object, by its id or its name."""
+        if id is None and name is not None:
+            id = await self._sync.get_name_async(name, wait=wait, timeout=timeout)
         return self._sync.get(id)
 
     async def get_many(self, ids: Iterable[int]) -> list[Any]:

@@ -11,7 +11,7 @@ import typer
 
 import entrepot
 from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, known_depots
-from entrepot.cli.present import console, count, duration, emit, size
+from entrepot.cli.present import console, counted, duration, emit, size
 from entrepot.cli.showcase.dataset import Dataset, load
 from entrepot.cli.showcase.report import bar, show_copies, show_result, show_step
 from entrepot.cli.showcase.run import Outcome, Step, run, timed
@@ -61,7 +61,9 @@ def command(
     with ExitStack() as stack:
         with timed(outcome, tell, "load") as words:
             data = load(file)
-            words.append(f"{data.title}: {count(data.rows)} rows, {data.columns} columns,")
+            words.append(
+                f"{data.title}: {counted(data.rows, 'row')}, {counted(data.columns, 'column')},"
+            )
             words.append(size(data.size))
         shared = stack.enter_context(_fresh(depot, directory, memory))
         paths = [shared.path, shared.data_path]

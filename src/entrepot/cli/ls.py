@@ -14,7 +14,7 @@ from entrepot.cli.options import (
     known_depots,
     open_existing,
 )
-from entrepot.cli.present import age, console, count, emit, row, size, table
+from entrepot.cli.present import age, console, count, counted, emit, row, size, table
 
 __all__ = ["command"]
 
@@ -65,7 +65,7 @@ def _list_variables(out: Console, depot: entrepot.Depot, space: str, *, as_json:
         emit(variables)
         return
     made = table(
-        f"Space {space}: {count(len(variables))} variables",
+        f"Space {space}: {counted(len(variables), 'variable')}",
         "Variable",
         "Mode",
         ">Values",
@@ -109,7 +109,7 @@ def _list_depot(
         )
         return
     made = table(
-        f"{count(total)} objects in depot {depot.name}", "Id", "Type", ">Size", ">Age", "Names"
+        f"{counted(total, 'object')} in depot {depot.name}", "Id", "Type", ">Size", ">Age", "Names"
     )
     for info in objects:
         row(
@@ -125,7 +125,7 @@ def _list_depot(
     out.print(made)
     if spaces:
         made = table(
-            f"{count(len(spaces))} spaces", "Space", ">Variables", ">Values", "Owner", "Lives"
+            counted(len(spaces), "space"), "Space", ">Variables", ">Values", "Owner", "Lives"
         )
         for info in spaces:
             owner = f"process {info.owner_pid}" if info.owner_pid else "nobody"

@@ -29,6 +29,7 @@ __all__ = [
     "age",
     "console",
     "count",
+    "counted",
     "duration",
     "emit",
     "facts",
@@ -85,6 +86,11 @@ def size(bytes_count: float) -> str:
 def count(number: float) -> str:
     """Return a number with its thousands apart: `144,762`."""
     return f"{number:,.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: `1 object`, `2 objects`."""
+    return f"{count(number)} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:

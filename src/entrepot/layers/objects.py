@@ -290,18 +290,36 @@ class Objects:
         if name is not None:
             names.put(tx, values.check_name(name, "name"), number)
 
-    def get(self, id: int) -> Any:
+    def get(
+        self,
+        id: int | None = None,
+        *,
+        name: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
         """Return the value of an object; of a tree, a dict of its fields and members' values.
 
         Arrays are read-only; over about 16 kB they are views of shared memory, which stays as
         it is while they live, even if the object is deleted.
 
+        Args:
+            id: What `put` returned.
+            name: Instead of the id, a name; `wait` and `timeout` as in `get_name`.
+            wait: See `get_name`.
+            timeout: See `get_name`.
+
         Raises:
-            NotFoundError: There is no such object.
+            NotFoundError: There is no such object, or name.
             TypeMismatchError: The value's class is not importable here.
+            WaitTimeoutError: Nobody gave the name in time.
 
         Cost: one read transaction.
         """
+        if id is None:
+            if name is None:
+                raise TypeMismatchError("get() was given neither an id nor a name")
+            id = self.get_name(name, wait=wait, timeout=timeout)
         try:
             record = self._engine.get(_object_key(id))
         except (AttributeError, IndexError, OverflowError, TypeError):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -10,7 +15,9 @@ import numpy as np
 import pytest
 
 import entrepot
+from entrepot.cli import demo
 from entrepot.cli.showcase import columns, dataset, families
+from entrepot.cli.showcase import run as run_module
 
 
 def nothing_is_left(home: Path) -> None:
@@ -46,7 +53,12 @@ def test_the_demo_proves_that_workers_copy_nothing(run, home: Path) -> None:
 
 def test_the_demo_tells_a_person_what_was_copied(run, home: Path) -> None:
     said = run("demo", "--memory", "128M")
-    for word in ("all of Unicode", "LATIN", "into shared memory, once", "own no data and are read-only"):
+    for word in (
+        "all of Unicode",
+        "LATIN",
+        "into shared memory, once",
+        "own no data and are read-only",
+    ):
         assert word in said.out
     assert "nothing is left behind" in said.out
     nothing_is_left(home)
@@ -89,6 +101,62 @@ def test_the_demo_studies_the_columns_of_a_file(run, home, trips, monkeypatch, f
     assert 4 < found["km"]["mean"] < 6
     assert all(worker["copied"] == 0 for worker in document["workers"])
     assert "Most frequent" in run("demo", trips).out
+    nothing_is_left(home)
+
+
+def test_the_demo_admits_that_a_small_table_is_copied(run, home: Path) -> None:
+    (home / "small.csv").write_text("city,km\nBern,3.5\nBasel,7\n")
+    said = run("demo", home / "small.csv")
+    assert "2 rows, 2 columns" in said.out
+    assert "comes back as a copy" in said.out
+    assert "point into shared memory" not in said.out
+
+
+def test_ctrl_c_ends_the_demo_and_leaves_nothing_behind(home: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "entrepot", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a group of its own, as a shell gives to what it starts
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert any(b"started" in line for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stdout.read() + process.stderr.read()
+        assert process.wait(20) == 130
+        assert b"Traceback" not in said
+    nothing_is_left(home)
+
+
+def test_a_worker_that_is_killed_costs_no_result(run, home: Path, monkeypatch) -> None:
+    crew_of = run_module.Crew.gather
+
+    def kill_one(self, space, variable, count, timeout):
+        found = crew_of(self, space, variable, count, timeout)
+        if variable == "ready":
+            self.processes[0].kill()
+            self.processes[0].wait()
+        return found
+
+    monkeypatch.setattr(run_module.Crew, "gather", kill_one)
+    document = run("demo", "--workers", 3, "--json").document
+    assert document["workers_lost"] == 1
+    assert len(document["workers"]) == 2
+    assert len(document["results"]) == document["jobs"]
+    nothing_is_left(home)
+
+
+def test_workers_that_all_die_are_an_error_with_their_words(run, home: Path, monkeypatch) -> None:
+    load = demo.load
+
+    def load_nonsense(path):
+        return dataclasses.replace(load(path), study="nonsense")
+
+    monkeypatch.setattr(demo, "load", load_nonsense)
+    said = run("demo", status=1)
+    assert "worker processes died" in said.err
+    assert "nonsense" in said.err
     nothing_is_left(home)
 
 

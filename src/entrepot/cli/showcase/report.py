@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from entrepot.cli.present import count, duration, row, size, table
+from entrepot.cli.present import count, counted, duration, row, size, table
 from entrepot.cli.showcase.families import OTHERS
 
 if TYPE_CHECKING:
@@ -62,9 +62,12 @@ def show_copies(console: Console, data: Dataset, outcome: Outcome) -> None:
     put = outcome.arena_after_put - outcome.arena_before
     more = outcome.arena_with_workers - outcome.arena_after_put
     verdict = "bold green" if copied == 0 else "bold yellow"
+    what = (
+        f"the table ({data.kind}), by put" if put else "the table is small: it lies in the catalog"
+    )
     copies = table("What was copied", "", ">", "")
     copies.show_header = False
-    row(copies, "into shared memory, once", size(put), f"the table ({data.kind}), by put")
+    row(copies, "into shared memory, once", size(put), what)
     row(
         copies,
         f"to {len(workers)} workers",
@@ -80,6 +83,7 @@ def show_copies(console: Console, data: Dataset, outcome: Outcome) -> None:
     )
     console.print(Padding(copies, (1, 0)))
     console.print(_workers(workers))
+    console.print(_verdict(workers), style="dim")
     if outcome.workers_lost:
         console.print(f"[yellow]{outcome.workers_lost} died; others did their jobs[/]")
 
@@ -101,11 +105,16 @@ def _workers(workers: list[dict[str, Any]]) -> Table:
             size(worker["copied"]),
             f"{size(worker['own_before'])} + {size(worker['own_growth'])}",
         )
-    if any(worker["owned"] or worker["writeable"] for worker in workers):
-        made.caption = "Some of their arrays own their data, or can be written to."
-    else:
-        made.caption = "All their arrays point into shared memory, own no data and are read-only."
     return made
+
+
+def _verdict(workers: list[dict[str, Any]]) -> str:
+    """Say in a sentence what the addresses and flags of the workers' arrays show."""
+    if any(worker["copied"] for worker in workers):
+        return "What is small, or made of Python objects, comes back as a copy."
+    if any(worker["owned"] or worker["writeable"] for worker in workers):
+        return "All their arrays point into shared memory, but some are not read-only views."
+    return "All their arrays point into shared memory, own no data and are read-only."
 
 
 def _families(outcome: Outcome, width: int) -> Table:
@@ -135,7 +144,7 @@ def _columns(outcome: Outcome, width: int) -> Table:
     """The columns of a user's table; a narrow terminal leaves out some figures."""
     keys = ("min", "mean", "max") if width >= WORDS_WIDTH_MIN else ("mean",)
     made = table(
-        f"{count(len(outcome.results))} columns",
+        counted(len(outcome.results), "column"),
         *("Column", "Type", ">Missing", ">Distinct"),
         *(f">{key.capitalize()}" for key in keys),
         "Most frequent",
