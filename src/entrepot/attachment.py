@@ -187,6 +187,7 @@ class Attachment:
 
     def after_fork_in_child(self) -> None:
         """Close what was inherited; keep the pins of views that were inherited too."""
+        self.arena.after_fork_in_child()  # first: a view that dies must not clear the parent's pin
         self._lock = threading.RLock()
         self._growth.forget_holder()
         for engine in self.engines():
@@ -194,7 +195,6 @@ class Attachment:
         for tier in self.tiers():
             tier.ids.forget()
         self.session.close_after_fork()
-        self.arena.after_fork_in_child()
         self._needs_reopening = True
         if self.arena.pins.count:
             self._reopen()

@@ -427,6 +427,7 @@ class Arena:
         """Forget the parent's chunks; its pins are kept until `adopt`."""
         self._chunks = []
         self._grow_lock = threading.Lock()
+        self.pins.leave()
 
     def adopt(self, words: memoryview) -> None:
         """Use another page of pins, with the pins that are set: a forked child's own."""

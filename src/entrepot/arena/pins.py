@@ -84,7 +84,6 @@ class Pins:
         self._words = words
         self._memory = memory
         self._free = list(range(settings.PINS_PER_SESSION))
-        self._pid = os.getpid()
         self._classes: dict[int, type[Any]] = {}
 
     @property
@@ -111,23 +110,26 @@ class Pins:
         view = view_class.from_buffer(self._memory, offset)
         view.pins = self
         view.index = index
-        return memoryview(view).cast("B")[:size].toreadonly()
+        return memoryview(view).toreadonly().cast("B")[:size]
 
     def unpin(self, index: int) -> None:
         """Clear a pin. May run in any thread at any moment: it touches no lock, no catalog."""
-        if os.getpid() == self._pid:
-            self._words[index] = 0
-            self._free.append(index)
+        self._words[index] = 0
+        self._free.append(index)
+
+    def leave(self) -> None:
+        """Keep the pins in private memory: in a forked child, where the page is the parent's."""
+        self._words = memoryview(bytearray(self._words.tobytes())).cast("Q")
 
     def move_to(self, words: memoryview) -> None:
         """Set the same pins in other words: those of a forked child's own session."""
         words[:] = self._words
         self._words = words
-        self._pid = os.getpid()
 
 
 def _view_class(size: int) -> type[Any]:
     class PinnedBytes(ctypes.c_ubyte * size):
+        __slots__ = ("index", "pins")
         pins: Pins
         index: int
 

@@ -6,10 +6,17 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.options import (
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    depot_name,
+    open_existing,
+)
 from entrepot.cli.present import console, emit, facts, size
 from entrepot.cli.processes import processes
 from entrepot.depot import DepotStatistics, Diagnosis, SessionInfo
+from entrepot.errors import EntrepotError
 
 __all__ = ["command"]
 
@@ -26,10 +33,16 @@ def command(
 
     Exit status 1 when there are any.
     """
-    with open_existing(depot, directory) as opened:
-        diagnosis = opened.diagnose()
-        sessions = opened.sessions()
-        statistics = opened.statistics()
+    try:
+        with open_existing(depot, directory) as opened:
+            diagnosis = opened.diagnose()
+            sessions = opened.sessions()
+            statistics = opened.statistics()
+    except EntrepotError as error:
+        if not as_json:
+            raise
+        emit({"depot": depot_name(depot), "sound": False, "problems": [str(error)]})
+        raise typer.Exit(1) from error
     problems = [*diagnosis.problems, *_judge(diagnosis, sessions, statistics)]
     if as_json:
         emit(

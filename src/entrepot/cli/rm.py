@@ -22,35 +22,49 @@ __all__ = ["command"]
 
 def command(
     targets: Annotated[
-        list[str],
-        typer.Argument(metavar="TARGET...", help="Ids, names, spaces, or SPACE/VARIABLE."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET...",
+            help="Ids, names, spaces, or SPACE/VARIABLE.",
+            show_default=False,
+        ),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Of a name, drop the name only and keep its object.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Also objects that others are made of.")
     ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="The whole depot that --depot names, also for who uses it now."),
+    ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove objects, names, spaces and variables.
+    """Remove objects, names, spaces and variables, or with --all a depot.
 
     A name goes with its object, unless the object has another name. All targets must
     exist, else nothing is removed. SPACE/ means a space where a name is spelled alike.
     """
+    if everything == bool(targets):
+        raise typer.BadParameter("give targets, or --all")
+    if everything and depot is None:
+        raise typer.BadParameter("--all wants to be told the --depot, by name")
     with open_existing(depot, directory) as opened:
-        found = [(text, _checked(opened, text)) for text in dict.fromkeys(targets)]
-        removed = [_remove(opened, text, target, keep, force) for text, target in found]
+        if everything:
+            opened.destroy()
+            removed = [{"target": opened.name, "kind": "depot", "note": ""}]
+        else:
+            found = [(text, _checked(opened, text)) for text in dict.fromkeys(targets or [])]
+            removed = [_remove(opened, text, target, keep, force) for text, target in found]
     if as_json:
         emit(removed)
     else:
         for entry in removed:
-            said = Text.assemble(
-                f"removed {entry['kind']} ", (entry["target"], "cyan"), entry["note"]
-            )
-            console().print(said)
+            said = Text.assemble(f"removed {entry['kind']} ", (entry["target"], "cyan"))
+            console().print(said.append(entry["note"]))
 
 
 def _checked(depot: Depot, text: str) -> Target:

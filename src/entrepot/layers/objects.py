@@ -329,6 +329,11 @@ class Objects:
             raise _missing(_checked(id))
         if record[0] < values.TREE:
             return values.decode(record)
+        if record[0] != values.TREE:
+            found = self._engine.read(get_record, self._bulk, _object_key(id))
+            if found is None:
+                raise _missing(id)  # deleted since
+            return values.decode(found[0], found[1])
         return _build(self._engine.read(read_tree, self._bulk, id), id)
 
     def get_many(self, ids: Iterable[int]) -> list[Any]:

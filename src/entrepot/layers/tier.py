@@ -28,11 +28,8 @@ Found = tuple[bytes, memoryview | None]
 
 def open_record(tx: Transaction, bulk: Bulk, record: bytes) -> Found:
     """Return a record with a view of its blob, taken in the transaction that found it."""
-    if record[0] < values.BULK:
-        return record, None
     ref = values.bulk_ref(record)
-    assert ref is not None
-    return record, bulk.view(tx, ref)
+    return record, None if ref is None else bulk.view(tx, ref)
 
 
 def release_record(tx: Transaction, bulk: Bulk, record: bytes) -> None:

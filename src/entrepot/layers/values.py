@@ -9,7 +9,7 @@ A record is what a catalog stores of a value::
     TENSOR   header | padding | data       a numpy array of a plain dtype, up to 16 kB
     PICKLE   pickle, protocol 5            anything else without buffers of its own
     PACKED   msgpack [head, [buffers]]     PICKLE with buffers, all of it up to 16 kB
-    BULK     msgpack [form, head, sizes, ref]   any of these with its buffers in the arena
+    BULK     offset, size (8 + 8), msgpack [head, sizes]   any of these, its buffers in the arena
     TREE     msgpack [typename, fields, members]    an object made of other objects
 
 Pickle's out-of-band buffers (PEP 574) take the bytes of numpy, pandas and Arrow data out of
@@ -53,6 +53,9 @@ BULK = 0x80
 _stamp = struct.Struct("<d").pack
 _read_stamp = struct.Struct("<d").unpack_from
 _STAMP_BYTES = 8
+_place = struct.Struct("<BQQ").pack
+_read_place = struct.Struct("<BQQ").unpack_from
+_PLACE_BYTES = 17
 _SCALAR, _BYTES, _PICKLE, _TREE = bytes([SCALAR]), bytes([BYTES]), bytes([PICKLE]), bytes([TREE])
 _encode = msgspec.msgpack.Encoder().encode
 _decode_scalar = msgspec.msgpack.Decoder().decode
@@ -76,10 +79,8 @@ class Tree(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _Bulk(msgspec.Struct, array_like=True):
-    form: int
     head: bytes
     sizes: list[int]
-    ref: Ref
 
 
 class _Packed(msgspec.Struct, array_like=True):
@@ -128,22 +129,20 @@ def encode_tree(tree: Tree) -> bytes:
 def bulk_record(encoded: Encoded, ref: Ref) -> bytes:
     """Return the record of a value whose buffers were written to the arena at `ref`."""
     sizes = [len(buffer) for buffer in encoded.buffers]
-    body = _encode(_Bulk(encoded.form, encoded.head, sizes, ref))
-    return bytes([encoded.form | BULK]) + body + _stamp(_time())
+    place = _place(encoded.form | BULK, *ref)
+    return place + _encode(_Bulk(encoded.head, sizes)) + _stamp(_time())
 
 
 def bulk_ref(record: bytes) -> Ref | None:
     """Return where the buffers of a record are, or None if it has none outside."""
     if record[0] < BULK:
         return None
-    return _decode_bulk(record[1:-_STAMP_BYTES]).ref
+    return Ref(*_read_place(record)[1:])
 
 
 def with_ref(record: bytes, ref: Ref) -> bytes:
     """Return a record whose bytes lie elsewhere now."""
-    bulk = _decode_bulk(record[1:-_STAMP_BYTES])
-    bulk.ref = ref
-    return record[:1] + _encode(bulk) + record[-_STAMP_BYTES:]
+    return _place(record[0], *ref) + record[_PLACE_BYTES:]
 
 
 def made_at(record: bytes) -> float:
@@ -172,28 +171,28 @@ def decode(record: bytes, view: memoryview | None = None) -> Any:
         return _decode_array(record)
     if form == PICKLE:
         return _loads(record[1:], ())
-    body = record[1:-_STAMP_BYTES]
-    if form == PACKED:
-        packed = _decode_packed(body)
-        return _loads(packed.head, packed.buffers)
     if form & BULK and view is not None:
-        return _decode_bulk_value(_decode_bulk(body), view)
+        bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
+        return _decode_bulk_value(form ^ BULK, bulk, view)
+    if form == PACKED:
+        packed = _decode_packed(record[1:-_STAMP_BYTES])
+        return _loads(packed.head, packed.buffers)
     raise CorruptError(f"a record begins with {form:#04x}, which no value does")
 
 
-def _decode_bulk_value(bulk: _Bulk, view: memoryview) -> Any:
+def _decode_bulk_value(form: int, bulk: _Bulk, view: memoryview) -> Any:
+    if form == TENSOR:
+        dtype, shape, order = _parsed.get(bulk.head) or _parse(bulk.head)
+        return _ndarray(shape, dtype, view, 0, None, order)
     buffers: list[memoryview] = []
     at = 0
     for size in bulk.sizes:
         buffers.append(view[at : at + size])
         at += -(-size // settings.ARENA_ALIGNMENT_BYTES) * settings.ARENA_ALIGNMENT_BYTES
-    if bulk.form == BYTES:
+    if form == BYTES:
         return bytes(buffers[0])
-    if bulk.form == SCALAR:
+    if form == SCALAR:
         return _decode_scalar(buffers[0])
-    if bulk.form == TENSOR:
-        dtype, shape, order = _parse(bulk.head)
-        return _ndarray(shape, dtype, buffers[0], 0, None, order)
     if not bulk.head:  # a pickle that is itself big
         return _loads(buffers[0], buffers[1:])
     return _loads(bulk.head, buffers)
@@ -367,13 +366,13 @@ def describe(record: bytes) -> Description:
         tree = _decode_tree(body)
         return Description(tree.typename, 0, dict(tree.fields))
     if form & BULK:
-        bulk = _decode_bulk(body)
+        bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
         size = len(bulk.head) + sum(bulk.sizes)
-        if bulk.form == TENSOR:
+        if form == BULK | TENSOR:
             return _describe_array(bulk.head)
-        if bulk.form == BYTES:
+        if form == BULK | BYTES:
             return Description("vineyard::Blob", size, {"length": size})
-        if bulk.form == SCALAR:
+        if form == BULK | SCALAR:
             return Description("vineyard::Scalar<std::string>", size, {})
         return Description("vineyard::PickleBuffer", size, {"buffers": len(bulk.sizes)})
     return Description("vineyard::PickleBuffer", len(body), {})

@@ -75,3 +75,17 @@ def test_a_target_that_is_a_name_and_a_space_is_refused(run, ids) -> None:
     assert "also a space" in run("rm", "jobs", status=1).err
     run("rm", "jobs/")
     assert run("get", "jobs").out.strip() == "1"
+
+
+def test_a_whole_depot_goes_when_it_is_named(run, ids) -> None:
+    run("put", "--value", "1", "--name", "other", "-d", "other")
+    assert "removed depot default" in run("rm", "--all", "--depot", "default").out
+    assert entrepot.names() == ["other"]
+    assert "there is no depot" in run("ls", status=1).err
+
+
+def test_a_whole_depot_does_not_go_by_mistake(run, ids) -> None:
+    run("rm", "--all", status=2)
+    run("rm", "--all", "--depot", "default", "named", status=2)
+    run("rm", status=2)
+    assert exists(ids["named"])

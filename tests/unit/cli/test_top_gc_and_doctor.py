@@ -81,6 +81,29 @@ def test_doctor_exits_with_1_when_there_are_problems(run, full, monkeypatch) -> 
     assert run("doctor", "--json", status=1).document["problems"] == ["extent 7 overlaps extent 8"]
 
 
+STOPPED = """
+import os, signal, entrepot
+depot = entrepot.open()
+depot.attached.engine.write(lambda tx: os.kill(os.getpid(), signal.SIGSTOP))
+"""
+
+
+@pytest.fixture
+def stopped(full):
+    """A process that was stopped while it held the write lock."""
+    with subprocess.Popen([sys.executable, "-c", STOPPED]) as process:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        yield process
+        process.kill()
+
+
+def test_doctor_names_a_stopped_lock_holder_and_what_to_do(run, stopped) -> None:
+    assert f"kill -CONT {stopped.pid}" in run("doctor", status=1).err
+    document = run("doctor", "--json", status=1).document
+    assert document["sound"] is False
+    assert f"process {stopped.pid} is stopped" in document["problems"][0]
+
+
 def test_a_wait_ends_at_ctrl_c_with_130(full) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "entrepot", "get", "jobs/never", "--timeout", "60"],
