@@ -25,7 +25,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from entrepot import depot as depots
 from entrepot.depot import Collected, Depot, DepotStatistics, Diagnosis, SessionInfo
 from entrepot.engine.protocol import Engine
-from entrepot.errors import NotFoundError
+from entrepot.errors import EntrepotError, NotFoundError
 from entrepot.layers.objects import ObjectId, ObjectInfo, Objects, Usage
 from entrepot.layers.spaces import Claim, Space, SpaceInfo, Values, VariableInfo, core
 from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
@@ -277,11 +277,21 @@ class _Mailroom:
             self._porter = asyncio.create_task(self._carry(waiter.session))
         try:
             if not self._engine.read(core.has_mail, waiter):
-                await asyncio.wait([arrived], timeout=timeout)
+                done, _ = await asyncio.wait([arrived], timeout=timeout)
+                for future in done:
+                    future.result()
         finally:
             del self._arrived[waiter.number]
 
     async def _carry(self, session: int) -> None:
+        try:
+            await self._carry_while_wanted(session)
+        except EntrepotError as error:  # the depot was closed or removed: tell all who wait
+            for arrived in self._arrived.values():
+                if not arrived.done():
+                    arrived.set_exception(error)
+
+    async def _carry_while_wanted(self, session: int) -> None:
         bells = [session_bell(session)]
         while self._arrived:
             seen = self._engine.listen(bells)

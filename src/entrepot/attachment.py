@@ -223,6 +223,8 @@ class Attachment:
             self.pin_table.close()
             return
         root = self.directory.parent
+        for engine in self.engines():
+            engine.stop_watching()
         with root_lock(root), contextlib.suppress(ClosedError):
             self.arena.drop_chunks()
             for engine in self.engines():

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import threading
+import weakref
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,6 +204,7 @@ class Depot:
         self._attached: attachment.Attachment | None = attached
         self._lock = threading.Lock()
         self._spaces = Spaces(attached.volatile, attached.durable, attached.has_durable)
+        self._opened: weakref.WeakSet[Space] = weakref.WeakSet()
         self.objects = Objects(attached.volatile)
 
     def __repr__(self) -> str:
@@ -246,7 +248,9 @@ class Depot:
             ConflictError: `persistent` is set, and it exists and is not.
         """
         self.attached.check_place()
-        return self._spaces.open(name, owned=owned, persistent=persistent, create=create)
+        space = self._spaces.open(name, owned=owned, persistent=persistent, create=create)
+        self._opened.add(space)
+        return space
 
     def spaces(self) -> list[SpaceInfo]:
         """Return the workspaces, by name."""
@@ -369,7 +373,9 @@ class Depot:
             attached, self._attached = self._attached, None
         if attached is not None:
             closed: Any = _Closed(self.name)
-            self.objects.__init__(closed)
+            self.objects.use(closed)
+            for space in self._opened:
+                space.use(closed)
             attachment.detach(attached)
 
     def destroy(self) -> None:

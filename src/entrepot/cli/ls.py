@@ -1,9 +1,12 @@
 """`entrepot ls`: what is in a depot, or in one of its spaces."""
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 import entrepot
@@ -15,6 +18,8 @@ from entrepot.cli.options import (
     open_existing,
 )
 from entrepot.cli.present import age, console, count, counted, emit, row, size, table
+from entrepot.layers.objects import ObjectId, ObjectInfo
+from entrepot.layers.spaces import SpaceInfo
 
 __all__ = ["command"]
 
@@ -84,33 +89,39 @@ def _list_depot(
 ) -> None:
     """List objects with their names, and spaces."""
     objects = depot.objects.list(pattern, limit=limit)
-    names: dict[Any, list[str]] = {}
-    for name, key in depot.objects.names().items():
-        names.setdefault(key, []).append(name)
+    names = depot.objects.names()
     spaces = depot.spaces()
     total = depot.statistics().objects
+    names_of: dict[int, list[str]] = {}
+    for name, key in names.items():
+        names_of.setdefault(key, []).append(name)
     if as_json:
+        listed = [{**asdict(info), "names": names_of.get(info.id, [])} for info in objects]
         emit(
             {
                 "depot": depot.name,
-                "objects": [
-                    {
-                        "id": info.id,
-                        "typename": info.typename,
-                        "nbytes": info.nbytes,
-                        "created": info.created,
-                        "names": names.get(info.id, []),
-                    }
-                    for info in objects
-                ],
+                "objects": listed,
                 "objects_total": total,
+                "names": names,
                 "spaces": spaces,
             }
         )
         return
-    made = table(
-        f"{counted(total, 'object')} in depot {depot.name}", "Id", "Type", ">Size", ">Age", "Names"
-    )
+    out.print(_objects(depot.name, objects, names_of, total, limit))
+    shown = {info.id for info in objects}
+    others = {name: key for name, key in names.items() if key not in shown}
+    if others:
+        out.print(Padding(_names(others, limit), (1, 0, 0, 0)))
+    if spaces:
+        out.print(Padding(_spaces(spaces), (1, 0, 0, 0)))
+
+
+def _objects(
+    depot: str, objects: list[ObjectInfo], names_of: dict[int, list[str]], total: int, limit: int
+) -> Table:
+    """Objects, the oldest first."""
+    title = f"{counted(total, 'object')} in depot {depot}"
+    made = table(title, "Id", "Type", ">Size", ">Age", "Names")
     for info in objects:
         row(
             made,
@@ -118,17 +129,29 @@ def _list_depot(
             info.typename,
             size(info.nbytes),
             age(info.created),
-            ", ".join(names.get(info.id, [])),
+            ", ".join(names_of.get(info.id, [])),
         )
     if len(objects) == limit < total:
-        made.caption = f"the first {count(limit)}; --limit and --pattern choose"
-    out.print(made)
-    if spaces:
-        made = table(
-            counted(len(spaces), "space"), "Space", ">Variables", ">Values", "Owner", "Lives"
-        )
-        for info in spaces:
-            owner = f"process {info.owner_pid}" if info.owner_pid else "nobody"
-            lives = "on disk" if info.persistent else "in memory"
-            row(made, info.name, count(info.variables), count(info.values), owner, lives)
-        out.print(made)
+        made.caption = f"the oldest {count(limit)}; --limit and --pattern choose"
+    return made
+
+
+def _names(names: dict[str, ObjectId], limit: int) -> Table:
+    """Names of objects that are not listed."""
+    made = table(counted(len(names), "further name"), "Name", "Id")
+    for name, key in list(names.items())[:limit]:
+        row(made, name, Text(str(key), "cyan"))
+    if len(names) > limit:
+        made.caption = f"… and {count(len(names) - limit)} more"
+    return made
+
+
+def _spaces(spaces: list[SpaceInfo]) -> Table:
+    """Spaces, by name."""
+    title = counted(len(spaces), "space")
+    made = table(title, "Space", ">Variables", ">Values", "Owner", "Lives")
+    for info in spaces:
+        owner = f"process {info.owner_pid}" if info.owner_pid else "nobody"
+        lives = "on disk" if info.persistent else "in memory"
+        row(made, info.name, count(info.variables), count(info.values), owner, lives)
+    return made

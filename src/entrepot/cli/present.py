@@ -123,9 +123,8 @@ def share(part: float, whole: float, *, width: int = 30) -> Text:
 def table(title: str, *columns: str) -> Table:
     """Return an empty table; a column whose heading begins with `>` is of numbers."""
     made = Table(
-        title=Text(title),
+        title=Text(title, "bold"),
         title_justify="left",
-        title_style="bold",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,

@@ -114,5 +114,16 @@ def _entry(key: str, value: str) -> Text:
 
 
 def _record(title: str, record: Any) -> RenderableType:
-    """A record's fields."""
-    return facts(title, {name: str(value) for name, value in asdict(record).items()})
+    """A record's fields, but the number of a session: the process says more."""
+    fields = {name: value for name, value in asdict(record).items() if name != "owner"}
+    if "owner_pid" in fields:
+        fields["owner_pid"] = f"process {fields['owner_pid']}" if fields["owner_pid"] else "nobody"
+    if "created" in fields:
+        fields["created"] = f"{age(fields['created'])} ago"
+    return facts(
+        title,
+        {
+            name.removesuffix("_pid"): count(value) if type(value) is int else str(value)
+            for name, value in fields.items()
+        },
+    )

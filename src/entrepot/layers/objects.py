@@ -176,7 +176,10 @@ class Objects:
     """The objects of a depot."""
 
     def __init__(self, tier: Tier) -> None:
-        self._tier = tier
+        self.use(tier)
+
+    def use(self, tier: Tier) -> None:
+        """Work with this tier from now on: when a depot closes, with one that is closed."""
         self._engine = tier.engine
         self._bulk = tier.bulk
         self._ids = tier.ids

@@ -44,7 +44,9 @@ def test_ls_of_a_space_lists_its_variables(run, full) -> None:
 
 
 def test_ls_says_what_the_limit_leaves_out(run, full) -> None:
-    assert "the first 1" in run("ls", "--limit", 1).out
+    said = run("ls", "--limit", 1).out
+    assert "the oldest 1" in said
+    assert "1 further name" in said
     assert len(run("ls", "--limit", 1, "--json").document["objects"]) == 1
 
 
@@ -86,4 +88,5 @@ def test_stat_shows_a_space_and_a_variable(run, full) -> None:
     assert run("stat", "jobs", "--json").document["variables"] == 2
     assert run("stat", "jobs/stack", "--json").document["mode"] == "lifo"
     assert "lifo" in run("stat", "jobs/stack").out
+    assert "nobody" in run("stat", "jobs").out
     assert "no variable" in run("stat", "jobs/nothing", status=1).err

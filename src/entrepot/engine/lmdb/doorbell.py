@@ -31,6 +31,7 @@ from typing import NamedTuple
 from entrepot import settings
 from entrepot.engine.lmdb.futex import WAITV_WORDS_MAX, Words, wait_any
 from entrepot.engine.protocol import Bell, Seen
+from entrepot.errors import EntrepotError
 
 __all__ = ["Doorbell", "open_bells"]
 
@@ -107,6 +108,8 @@ class Doorbell:
         finally:
             for waiter, watcher in watched:
                 watcher.remove(waiter)
+        for rung in done:
+            rung.result()
         return bool(done)
 
     def forget_watchers(self) -> None:
@@ -209,19 +212,34 @@ class _Watcher:
         now = time.monotonic()
         if now - self._reaped_at >= settings.WAIT_SLICE_S:
             self._reaped_at = now
-            self._between_slices()
+            try:
+                self._between_slices()
+            except EntrepotError as error:
+                self._fail(error)
+
+    def _fail(self, error: EntrepotError) -> None:
+        """Give all who wait the error that this thread met: the depot was removed, or closed."""
+        with self._lock:
+            waiters = [waiter for at_word in self._waiters.values() for waiter in at_word.values()]
+            self._waiters.clear()
+        for waiter in waiters:
+            _tell(waiter, error)
 
 
-def _tell(waiter: _Waiter) -> None:
+def _tell(waiter: _Waiter, error: EntrepotError | None = None) -> None:
     try:
-        waiter.loop.call_soon_threadsafe(_set, waiter.rung)
+        waiter.loop.call_soon_threadsafe(_set, waiter.rung, error)
     except RuntimeError:
         return  # its event loop was closed: nobody waits any more
 
 
-def _set(rung: asyncio.Future[None]) -> None:
-    if not rung.done():
+def _set(rung: asyncio.Future[None], error: EntrepotError | None = None) -> None:
+    if rung.done():
+        return
+    if error is None:
         rung.set_result(None)
+    else:
+        rung.set_exception(error)
 
 
 def _index(bell: Bell) -> int:

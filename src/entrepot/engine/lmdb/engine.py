@@ -139,10 +139,10 @@ class LmdbEngine:
                     continue
                 tx = self._writing
                 tx.txn = txn
-                if tx.rung:
-                    tx.rung.clear()
                 self._is_writing = True
                 try:
+                    if tx.rung:
+                        tx.rung.clear()
                     if failpoints.ARMED:
                         failpoints.hit("engine.begun")
                     result = fn(tx, *args)
@@ -263,9 +263,13 @@ class LmdbEngine:
         self.environment.reopen()
         self._adopt()
 
+    def stop_watching(self) -> None:
+        """End the threads that watch bells for event loops."""
+        self.doorbell.close()
+
     def close(self) -> None:
         """Close the environment; every later call raises ClosedError."""
-        self.doorbell.close()
+        self.stop_watching()
         self.pause()
         self._begin = _closed
         self._lock_words = memoryview(bytes(4)).cast("I")

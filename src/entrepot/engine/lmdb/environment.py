@@ -41,6 +41,7 @@ GrowthGuard = Callable[[int], "contextlib.AbstractContextManager[None]"]
 """Called with the bytes that a map is to grow by: holds the depot's growth lock for the
 block, or raises OutOfMemoryError where the depot's `memory` setting forbids it."""
 
+_LOST_TOKEN_S = 1.0
 _LOCK_WORD_AT = 64
 _THREAD_MASK = 0x3FFFFFFF
 _SIZE_KEY = b"\xfe"
@@ -61,7 +62,8 @@ class Environment:
         """Make the gate anew: in a forked child, where the old one may be held for ever."""
         self.write_lock = threading.RLock()
         self._parked: list[LmdbTransaction] = []
-        self.idle = [LmdbTransaction() for _ in range(settings.READERS_PER_PROCESS_MAX)]
+        self._tokens = [LmdbTransaction() for _ in range(settings.READERS_PER_PROCESS_MAX)]
+        self.idle = list(self._tokens)
 
     # Opening and closing.
 
@@ -120,7 +122,7 @@ class Environment:
     def pause(self) -> None:
         """Wait until no transaction is open in this process, and let none begin."""
         self.write_lock.acquire()
-        self._parked = [self._take() for _ in range(settings.READERS_PER_PROCESS_MAX)]
+        self._parked = self._take_all()
 
     def resume(self) -> None:
         """Undo `pause`."""
@@ -128,11 +130,19 @@ class Environment:
         self._parked = []
         self.write_lock.release()
 
-    def _take(self) -> LmdbTransaction:
-        try:
-            return self.idle.pop()
-        except IndexError:
-            return self.wait_for_idle()
+    def _take_all(self) -> list[LmdbTransaction]:
+        taken: list[LmdbTransaction] = []
+        lost_after = time.monotonic() + _LOST_TOKEN_S
+        while len(taken) < len(self._tokens):
+            try:
+                taken.append(self.idle.pop())
+            except IndexError:
+                time.sleep(0.0001)
+                if time.monotonic() > lost_after:
+                    # An exception that a signal handler raised between two instructions can
+                    # lose a token: one that is nowhere, and has no transaction, is such.
+                    taken += [t for t in self._tokens if t not in taken and not t.is_open()]
+        return taken
 
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:
@@ -215,12 +225,11 @@ class Environment:
             UnavailableError: It was stopped for `STOPPED_WRITER_PATIENCE_S`.
         """
         owner = self.writer()
-        spin_until = time.perf_counter() + 0.0002
-        while self.writer() == owner:
-            if time.perf_counter() > spin_until:
-                break
-        else:
-            return
+        if self.volatile:  # a commit takes microseconds; one that waits for a disk does not
+            spin_until = time.perf_counter() + 0.0002
+            while time.perf_counter() < spin_until:
+                if self.writer() != owner:
+                    return
         deadline = time.monotonic() + settings.STOPPED_WRITER_PATIENCE_S
         while self.writer() == owner and is_stopped(owner):
             if time.monotonic() > deadline:

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+
+import lmdb
 
 from entrepot.engine.keys import KEY_BYTES_MAX
 from entrepot.engine.protocol import Bell, Item
 from entrepot.errors import LimitError
-
-if TYPE_CHECKING:
-    import lmdb
 
 __all__ = ["SHORT_KEY_BYTES_MAX", "LmdbTransaction"]
 
@@ -43,6 +41,13 @@ class LmdbTransaction:
 
     def __init__(self) -> None:
         self.rung = []
+
+    def is_open(self) -> bool:
+        """Tell whether a transaction is going on."""
+        try:
+            return self.txn.id() >= 0
+        except (AttributeError, lmdb.Error):
+            return False
 
     @property
     def version(self) -> int:

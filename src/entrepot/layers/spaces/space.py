@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from entrepot.engine import failpoints
+from entrepot.engine.protocol import Engine
 from entrepot.errors import (
     ClosedError,
     EntrepotError,
@@ -40,13 +41,20 @@ class Space:
     def __init__(self, name: str, tier: Tier, instance: int, *, persistent: bool) -> None:
         self.name = name
         self.persistent = persistent
-        self._tier = tier
-        self.engine = tier.engine
-        """The engine of its tier: for the async twin, not for programs."""
-        self._engine = tier.engine
-        self._bulk = tier.bulk
+        self.use(tier)
         self._instance = instance
         self._keys: dict[str, bytes] = {}
+
+    def use(self, tier: Tier) -> None:
+        """Work with this tier from now on: when a depot closes, with one that is closed."""
+        self._tier = tier
+        self._engine = tier.engine
+        self._bulk = tier.bulk
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of its tier: for the async twin, not for programs."""
+        return self._engine
 
     def __repr__(self) -> str:
         return f"<Space {self.name!r}{' persistent' if self.persistent else ''}>"
