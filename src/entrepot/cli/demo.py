@@ -26,7 +26,7 @@ def command(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="FILE",
             help="A CSV or Parquet file; without it, all characters of Unicode.",
             show_default=False,
         ),

@@ -245,8 +245,8 @@ def _write_bytes(file: BinaryIO, value: Any) -> None:
 def _write_npy(file: BinaryIO, value: Any) -> None:
     import numpy as np
 
-    array = np.asanyarray(value)
-    if array.dtype.hasobject:
+    array: NDArray[Any] | None = None if hasattr(value, "columns") else np.asanyarray(value)
+    if array is None or array.dtype.hasobject:
         raise _unwritable(value, ".npy")
     np.save(file, array, allow_pickle=False)
 

@@ -30,7 +30,7 @@ def command(
     space: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SPACE]", help="List the variables of this space.", show_default=False
+            metavar="SPACE", help="List the variables of this space.", show_default=False
         ),
     ] = None,
     pattern: Annotated[

@@ -67,9 +67,11 @@ def emit(document: Any) -> None:
 def fail(error: EntrepotError) -> None:
     """Print the message and the hint of an error to stderr."""
     out = console(stderr=True)
-    out.print(f"[bold red]error:[/] {escape(error.message or type(error).__name__)}")
+    out.print(
+        f"[bold red]error:[/] {escape(error.message or type(error).__name__)}", soft_wrap=True
+    )
     if error.hint:
-        out.print(f"[dim]hint:[/]  {escape(error.hint)}")
+        out.print(f"[dim]hint:[/]  {escape(error.hint)}", soft_wrap=True)
 
 
 def size(bytes_count: float) -> str:

@@ -25,7 +25,7 @@ def command(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="FILE",
             help=".csv .parquet .npy .json .txt, any other as bytes; - is the standard input.",
             show_default=False,
         ),

@@ -21,7 +21,7 @@ def command(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TARGET]",
+            metavar="TARGET",
             help="An id, a name, a space, or SPACE/VARIABLE; without it, the depot.",
             show_default=False,
         ),

@@ -98,7 +98,12 @@ def stopped(full):
 
 
 def test_doctor_names_a_stopped_lock_holder_and_what_to_do(run, stopped) -> None:
-    assert f"kill -CONT {stopped.pid}" in run("doctor", status=1).err
+    said = run("doctor", status=1)
+    assert f"process {stopped.pid} is stopped" in said.err
+    assert f"kill -CONT {stopped.pid}" in said.err
+
+
+def test_doctor_names_a_stopped_lock_holder_in_json_too(run, stopped) -> None:
     document = run("doctor", "--json", status=1).document
     assert document["sound"] is False
     assert f"process {stopped.pid} is stopped" in document["problems"][0]

@@ -59,10 +59,16 @@ def whereabouts(table: Any, depot_path: Path) -> Whereabouts:
 
 
 def buffers(table: Any) -> Iterator[Buffer]:
-    """Yield the buffers of a dict of numpy arrays or of a DataFrame."""
+    """Yield the buffers of a dict of numpy arrays or of a DataFrame, each one once."""
+    seen: set[tuple[int, int]] = set()
     for name in table:
         column = table[name]
-        yield from [_of_array(column)] if isinstance(column, np.ndarray) else _of_series(column)
+        found = [_of_array(column)] if isinstance(column, np.ndarray) else _of_series(column)
+        for buffer in found:
+            place = (buffer.address, buffer.size)
+            if buffer.address == 0 or place not in seen:  # Arrow's chunks may be slices of one
+                seen.add(place)
+                yield buffer
 
 
 def own_memory() -> int:

@@ -62,9 +62,7 @@ def show_copies(console: Console, data: Dataset, outcome: Outcome) -> None:
     put = outcome.arena_after_put - outcome.arena_before
     more = outcome.arena_with_workers - outcome.arena_after_put
     verdict = "bold green" if copied == 0 else "bold yellow"
-    what = (
-        f"the table ({data.kind}), by put" if put else "the table is small: it lies in the catalog"
-    )
+    what = f"the table ({data.kind}), by put" if put else "small: it lies in the catalog"
     copies = table("What was copied", "", ">", "")
     copies.show_header = False
     row(copies, "into shared memory, once", size(put), what)

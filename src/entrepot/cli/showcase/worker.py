@@ -17,6 +17,8 @@ import entrepot
 from entrepot.cli.showcase import columns, families
 from entrepot.cli.showcase.evidence import own_memory, whereabouts
 
+__all__ = ["SAMPLE", "SPACE", "TABLE"]
+
 STUDIES = {"families": families.study, "columns": columns.study}
 TABLE = "demo/table"
 SAMPLE = "demo/sample"
