@@ -58,11 +58,19 @@ class Attachment:
         self._durable: Tier | None = None
         self._durable_engine: LmdbEngine | None = None
         self._needs_reopening = False
+        self._opened = contextlib.ExitStack()
+        with self._opened:
+            self._open()
+            self._opened = self._opened.pop_all()  # all is well: it stays open
+
+    def _open(self) -> None:
+        directory = self.directory
         self._bells = open_bells(directory / "bells")
         self._growth = GrowthLock(
-            directory / "growth", bytes_max=memory_max, used=self.reserved_bytes
+            directory / "growth", bytes_max=self.memory_max, used=self.reserved_bytes
         )
         self.session = LmdbSession(directory / "sessions")
+        self._opened.callback(self.session.forget)
         self.engine = LmdbEngine(
             directory / "catalog",
             volatile=True,
@@ -71,17 +79,20 @@ class Attachment:
             growth_guard=self._growth.guard,
             between_slices=self.tick,
         )
+        self._opened.callback(self.engine.close)
         self.pin_table = PinTable(directory / "pins")
+        self._opened.callback(self.pin_table.close)
         self.session.begin(self.engine, self.pin_table.open)
         self.arena = Arena(
             directory,
             self.engine,
             self.pin_table,
             self.pin_table.words(self.session.slot),
-            size_max=memory_max,
+            size_max=self.memory_max,
             growth_guard=self._growth.guard,
             find_dead=self.reap,
         )
+        self._opened.callback(self.arena.forget)
         self.volatile = Tier(self.engine, self.arena, Ids(self.engine))
         spaces.register(self.volatile)
         self._inode = self._find_inode()

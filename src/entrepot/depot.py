@@ -174,11 +174,19 @@ def temporary(*, memory: int | str | None = None) -> Generator[Depot]:
 def names(
     *,
     directory: str | os.PathLike[str] | None = None,
+    data_directory: str | os.PathLike[str] | None = None,
 ) -> list[str]:
-    """Return the names of this user's depots on this machine."""
-    if directory is not None:
-        return places.depot_names(Path(directory))
-    roots = (settings.memory_root(), settings.fallback_root() / "volatile")
+    """Return the names of this user's depots on this machine, those only on disk included.
+
+    Args:
+        directory: Where memory tiers live; see `open`.
+        data_directory: Where durable tiers live; see `open`.
+    """
+    memory = (settings.memory_root(), settings.fallback_root() / "volatile")
+    roots = [
+        *([Path(directory)] if directory is not None else memory),
+        Path(data_directory) if data_directory is not None else settings.data_root(),
+    ]
     return sorted({name for root in roots for name in places.depot_names(root)})
 
 

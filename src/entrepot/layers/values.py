@@ -19,7 +19,9 @@ Whatever is read back is a snapshot: arrays, inline or not, are read-only.
 
 from __future__ import annotations
 
+import copyreg
 import importlib
+import io
 import pickle
 import struct
 import sys
@@ -280,7 +282,7 @@ def _parse(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any]:
 def _encode_object(value: object) -> bytes | Encoded:
     picked: list[pickle.PickleBuffer] = []
     try:
-        head = pickle.dumps(value, protocol=5, buffer_callback=picked.append)
+        head = _dumps(value, picked)
     except Exception as error:  # noqa: BLE001 whatever a user's __reduce__ raises; re-raised below
         head = _cloudpickle(value, picked, error)
     else:
@@ -298,6 +300,39 @@ def _encode_object(value: object) -> bytes | Encoded:
     if len(head) > settings.INLINE_BYTES_MAX:
         return Encoded(PICKLE, b"", [memoryview(head), *buffers])
     return Encoded(PICKLE, head, buffers)
+
+
+def _dumps(value: object, picked: list[pickle.PickleBuffer]) -> bytes:
+    if "numpy" not in sys.modules:
+        return pickle.dumps(value, protocol=5, buffer_callback=picked.append)
+    import numpy as np
+
+    out = io.BytesIO()
+    pickler = pickle.Pickler(out, protocol=5, buffer_callback=picked.append)
+    pickler.dispatch_table = copyreg.dispatch_table | {np.ndarray: _reduce_array}
+    pickler.dump(value)
+    return out.getvalue()
+
+
+def _reduce_array(array: np.ndarray[Any, np.dtype[Any]]) -> Any:
+    """Pickle an array; its bytes out of band also where numpy copies them into the pickle.
+
+    numpy does that for datetime64 and timedelta64, which have no buffer format.
+    """
+    dtype = array.dtype
+    if dtype.kind not in "mMV" or dtype.hasobject or not dtype.itemsize or not array.size:
+        return array.__reduce_ex__(5)
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    if not (fortran or array.flags.c_contiguous):
+        array = array.copy(order="C")
+    flat = array.reshape(-1, order="A").view("u1")
+    return _array_from_bytes, (flat, dtype, array.shape, "F" if fortran else "C")
+
+
+def _array_from_bytes(
+    flat: np.ndarray[Any, np.dtype[Any]], dtype: np.dtype[Any], shape: tuple[int, ...], order: Any
+) -> np.ndarray[Any, np.dtype[Any]]:
+    return flat.view(dtype).reshape(shape, order=order)
 
 
 def _cloudpickle(

@@ -166,6 +166,10 @@ class LmdbSession:
         """Open the lock file again, in a forked child."""
         self._fd = os.open(self._lock_file, os.O_RDWR | os.O_CLOEXEC)
 
+    def forget(self) -> None:
+        """Close the lock file without a word: the session is dead to others."""
+        os.close(self._fd)
+
     def end(self) -> int:
         """Free the slot, when all it held was given back; return how many others are left."""
         self.free_dead_slots()
