@@ -199,7 +199,12 @@ def _vineyard() -> Generator[list[Rival]]:
 @contextmanager
 def _running(command: list[str], *, ready: Callable[[], bool]) -> Generator[None]:
     """Run a server, quietly, until the block ends."""
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us: we stop it in our turn
+    )
     try:
         gives_up_at = time.monotonic() + START_TIMEOUT_S
         while not ready():

@@ -74,8 +74,8 @@ def _measure(kind: Kind, workers: list[Connection], plan: Plan) -> Check:
         alone.append(_run(kind.name, [one], window_s))
         together.append(_run(kind.name, workers, window_s))
     return Check(
-        "processes",
-        f"{WORKERS} against 1: {kind.name}",
+        f"processes: {WORKERS} against 1",
+        kind.name,
         median(all_of_them / one for all_of_them, one in zip(together, alone, strict=True)),
         "x",
         kind.bound,

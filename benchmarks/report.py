@@ -144,11 +144,7 @@ def duration(seconds: float) -> str:
 
 def _short(figure: float) -> str:
     """Return a figure with no more digits than it is worth."""
-    if figure >= 100:
-        return f"{figure:.0f}"
-    if figure >= 10:
-        return f"{figure:.1f}".removesuffix(".0")
-    return f"{figure:.2f}".rstrip("0").rstrip(".")
+    return f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
 def _versions() -> list[tuple[str, str]]:

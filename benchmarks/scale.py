@@ -60,8 +60,8 @@ def _measure(name: str, few: Contestant, many: Contestant, size: int, plan: Plan
     few_timed, many_timed = compare([few, many], plan, seconds=plan.seconds / 2)
     figure, bound = many_timed.ratio(few_timed), at_most(2)
     return Check(
-        "scale",
-        f"{name}, {size:,} against {FEW}",
+        f"scale: {size:,} against {FEW}",
+        name,
         figure,
         "x",
         bound,

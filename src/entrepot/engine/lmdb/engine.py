@@ -14,7 +14,7 @@ import lmdb
 
 from entrepot.engine import failpoints, held
 from entrepot.engine.lmdb.doorbell import Doorbell
-from entrepot.engine.lmdb.environment import Environment, GrowthGuard
+from entrepot.engine.lmdb.environment import NOBODY_WRITES, Environment, GrowthGuard
 from entrepot.engine.lmdb.errors import map_error
 from entrepot.engine.lmdb.session import LmdbSession
 from entrepot.engine.lmdb.transaction import SHORT_KEY_BYTES_MAX, LmdbTransaction
@@ -250,6 +250,7 @@ class LmdbEngine:
             first_use()
             return self._begin(**options)
 
+        self._lock_words = NOBODY_WRITES
         self.environment.close()
         self.environment.forget_gate()
         self.doorbell.forget_watchers()
@@ -272,7 +273,7 @@ class LmdbEngine:
         self.stop_watching()
         self.pause()
         self._begin = _closed
-        self._lock_words = memoryview(bytes(4)).cast("I")
+        self._lock_words = NOBODY_WRITES
         self.environment.close()
         self.resume()
 

@@ -41,6 +41,8 @@ GrowthGuard = Callable[[int], "contextlib.AbstractContextManager[None]"]
 """Called with the bytes that a map is to grow by: holds the depot's growth lock for the
 block, or raises OutOfMemoryError where the depot's `memory` setting forbids it."""
 
+NOBODY_WRITES = memoryview(bytes(4)).cast("I")
+"""Stands in for LMDB's lock word where that cannot be read."""
 _LOST_TOKEN_S = 1.0
 _LOCK_WORD_AT = 64
 _THREAD_MASK = 0x3FFFFFFF
@@ -194,16 +196,22 @@ class Environment:
 
     def _map_lock_word(self) -> None:
         self._lock_fd = os.open(self.path / "lock.mdb", os.O_RDONLY | os.O_CLOEXEC)
-        self._lock_map = mmap.mmap(self._lock_fd, 4096, prot=mmap.PROT_READ)
-        self.lock_words = memoryview(self._lock_map)[_LOCK_WORD_AT : _LOCK_WORD_AT + 4].cast("I")
+        self._lock_map = mmap.mmap(self._lock_fd, mmap.PAGESIZE, prot=mmap.PROT_READ)
+        whole = memoryview(self._lock_map)
+        part = whole[_LOCK_WORD_AT : _LOCK_WORD_AT + 4]
+        self.lock_words = part.cast("I")
+        self._lock_views = (self.lock_words, part, whole)
         if not self._is_lock_word_known():
             # Another libc or machine: read a word that is always 0, so the peek never fires.
-            self.lock_words = memoryview(bytes(4)).cast("I")
+            self.lock_words = NOBODY_WRITES
 
     def _unmap_lock_word(self) -> None:
-        self.lock_words = memoryview(bytes(4)).cast("I")
-        with contextlib.suppress(BufferError):
-            self._lock_map.close()
+        # Now, and not when the garbage is collected: the map has a descriptor of its own, and
+        # closing it later would drop the locks of an environment that was opened meanwhile.
+        self.lock_words = NOBODY_WRITES
+        for view in self._lock_views:
+            view.release()
+        self._lock_map.close()
         os.close(self._lock_fd)
 
     def _is_lock_word_known(self) -> bool:
