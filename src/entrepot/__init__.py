@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from entrepot.depot import Depot, names, open, temporary
 from entrepot.errors import (
     AccessDeniedError,
     ClosedError,
@@ -29,12 +30,11 @@ from entrepot.errors import (
     UnavailableError,
     WaitTimeoutError,
 )
+from entrepot.layers.objects import ObjectId, Objects
+from entrepot.layers.spaces import Claim, Space
 
 if TYPE_CHECKING:
     from entrepot import aio as aio
-    from entrepot.depot import Depot, names, open, temporary
-    from entrepot.layers.objects import ObjectId, Objects
-    from entrepot.layers.spaces import Claim, Space
 
 __all__ = [
     "AccessDeniedError",
@@ -65,30 +65,14 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Claim": "entrepot.layers.spaces",
-    "Depot": "entrepot.depot",
-    "ObjectId": "entrepot.layers.objects",
-    "Objects": "entrepot.layers.objects",
-    "Space": "entrepot.layers.spaces",
-    "names": "entrepot.depot",
-    "open": "entrepot.depot",
-    "temporary": "entrepot.depot",
-}
-
 
 def __getattr__(name: str) -> Any:
-    """Load what a program uses when it is used: importing entrepot itself is cheap."""
-    import importlib
-
+    """Load the async twin when it is used: asyncio costs as much as all the rest."""
     if name == "aio":
+        import importlib
+
         return importlib.import_module("entrepot.aio")
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'entrepot' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+    raise AttributeError(f"module 'entrepot' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,6 @@ import atexit
 import contextlib
 import os
 import select
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -260,6 +259,8 @@ def remove_directory(directory: Path) -> None:
         directory.rename(hidden)
     except FileNotFoundError:
         return
+    import shutil  # only here, and it loads all compressions
+
     shutil.rmtree(hidden, ignore_errors=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
 import weakref
 from collections.abc import Generator
@@ -163,7 +162,7 @@ def temporary(*, memory: int | str | None = None) -> Generator[Depot]:
     Raises:
         OutOfMemoryError: There is no room for its first pages.
     """
-    depot = open(f"temporary-{os.getpid()}-{secrets.token_hex(4)}", memory=memory)
+    depot = open(f"temporary-{os.getpid()}-{os.urandom(4).hex()}", memory=memory)
     try:
         yield depot
     finally:
@@ -277,7 +276,7 @@ class Depot:
     # Looking after it.
 
     def statistics(self) -> DepotStatistics:
-        """Return how full the depot is. Cost: a walk through all objects and blobs."""
+        """Return how full the depot is."""
         attached = self.attached
         environment = attached.engine.environment.env
         info, stat = environment.info(), environment.stat()

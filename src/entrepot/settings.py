@@ -53,6 +53,9 @@ WAIT_SLICE_S: Final = 1.0
 SPIN_COUNT: Final = 100
 """Looks at a bell before sleeping on it: about 10 microseconds, which steadies latency."""
 
+LOOK_COUNT: Final = 60
+"""Looks for a value before joining the line: about 50 microseconds, less than a sleep costs."""
+
 STOPPED_WRITER_PATIENCE_S: Final = 2.0
 """How long a write waits for a stopped process (Ctrl-Z, debugger) that holds the write lock."""
 
@@ -60,6 +63,8 @@ IDS_PER_LEASE: Final = 1 << 16
 BATCH_KEYS: Final = 1000
 """Most keys that one transaction touches when a big thing is deleted or walked through."""
 PARALLEL_COPY_BYTES_MIN: Final = 16 * MIB
+COPY_PIECE_BYTES: Final = 256 * KIB
+"""Fits the second cache, and is long enough to let the interpreter go meanwhile."""
 
 assert CHUNK_PIECE_BYTES_MAX * 4 <= CHUNK_BYTES
 assert INLINE_BYTES_MAX <= CHUNK_PIECE_BYTES_MAX

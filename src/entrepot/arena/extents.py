@@ -12,7 +12,7 @@
             so it is used last
 
 Keys under ("arena",):
-    ("state",)                 -> State: top, reserved
+    ("state",)                 -> State: top, reserved, bytes and number of blobs
     ("at", offset)             -> size of a free extent
     ("size", size, offset)     -> nothing
     ("limbo", version, offset) -> size
@@ -31,9 +31,11 @@ __all__ = [
     "State",
     "add_limbo",
     "allocate",
+    "count_blob",
     "free",
     "free_extents",
     "get_state",
+    "largest_free",
     "limbo",
     "limbo_is_empty",
     "pop_limbo",
@@ -53,6 +55,10 @@ class State(msgspec.Struct, array_like=True):
 
     top: int
     reserved: int
+    used: int = 0
+    """Bytes in sealed blobs."""
+    blobs: int = 0
+    """How many sealed blobs there are."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -69,6 +75,20 @@ def put_state(tx: Transaction, state: State) -> None:
     """Set how far the arena is used and reserved."""
     assert 0 <= state.top <= state.reserved
     tx.put(STATE, _encode(state))
+
+
+def count_blob(tx: Transaction, size: int, blobs: int) -> None:
+    """Note that a blob came (1) or went (-1)."""
+    state = get_state(tx)
+    state.used += size * blobs
+    state.blobs += blobs
+    put_state(tx, state)
+
+
+def largest_free(tx: Transaction) -> int:
+    """Return the size of the largest free extent, or 0."""
+    found = tx.range(FREE_SIZE.begin, FREE_SIZE.end, limit=1, reverse=True)
+    return _number(FREE_SIZE, found[0][0]) if found else 0
 
 
 def allocate(tx: Transaction, size: int, *, fresh: bool) -> int | None:
@@ -122,7 +142,7 @@ def trim(tx: Transaction) -> State | None:
     """Cut the free extent at the end off; return the state before, or None if there is none."""
     state = get_state(tx)
     last = _before(tx, state.top)
-    before = State(state.top, state.reserved)
+    before = State(state.top, state.reserved, state.used, state.blobs)
     if last is not None and sum(last) == state.top:
         _remove(tx, *last)
         state.top = last[0]

@@ -75,15 +75,17 @@ def copy_into(target: memoryview, source: memoryview) -> None:
     import numpy as np
 
     to, origin = np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8)
-    workers = min(4, os.cpu_count() or 1)
-    share = _page_up(-(-size // workers))
-    parts = [slice(at, at + share) for at in range(0, size, share)]
-    threads = [
-        threading.Thread(target=np.copyto, args=(to[part], origin[part])) for part in parts[1:]
-    ]
+    pieces = iter(range(0, size, settings.COPY_PIECE_BYTES))
+
+    def copy_pieces() -> None:
+        for at in pieces:  # each thread takes the next: none waits for a slow one
+            part = slice(at, at + settings.COPY_PIECE_BYTES)
+            np.copyto(to[part], origin[part])
+
+    threads = [threading.Thread(target=copy_pieces) for _ in range(min(4, os.cpu_count() or 1) - 1)]
     for thread in threads:
         thread.start()
-    np.copyto(to[parts[0]], origin[parts[0]])
+    copy_pieces()
     for thread in threads:
         thread.join()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from entrepot import settings
-from entrepot.engine.keys import Prefix, after, unpack
+from entrepot.engine.keys import Prefix, after, bounded, pack_int, pack_str, unpack
 from entrepot.engine.protocol import Release, Transaction
 from entrepot.errors import CorruptError
 
@@ -25,7 +25,8 @@ HELD = Prefix("held")
 
 def held_key(session: int, kind: str, *elements: str | int) -> bytes:
     """Return the key under which `session` writes that it holds something."""
-    return HELD.key(session, kind, *elements)
+    parts = [pack_int(e) if isinstance(e, int) else pack_str(e) for e in elements]
+    return bounded(b"".join((HELD.begin, pack_int(session), pack_str(kind), *parts)))
 
 
 def holders(tx: Transaction) -> list[int]:

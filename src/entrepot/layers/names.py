@@ -10,7 +10,7 @@ Bell: ("name", name), rung when the name is given.
 
 from __future__ import annotations
 
-from entrepot.engine.keys import Prefix, pack_str
+from entrepot.engine.keys import Prefix, after, pack_str, unpack
 from entrepot.engine.protocol import Transaction
 
 __all__ = ["bell", "drop", "drop_all", "get", "list_names", "names_of", "put"]
@@ -50,8 +50,8 @@ def drop(tx: Transaction, name: str) -> bool:
 
 def names_of(tx: Transaction, number: int) -> list[str]:
     """Return the names of an id."""
-    prefix = Prefix(number, of=NAMED)
-    return [str(prefix.tail(key)[0]) for key, _ in tx.range(prefix.begin, prefix.end)]
+    begin = NAMED.int(number)
+    return [str(unpack(key)[-1]) for key, _ in tx.range(begin, after(begin))]
 
 
 def drop_all(tx: Transaction, number: int) -> None:
@@ -60,9 +60,9 @@ def drop_all(tx: Transaction, number: int) -> None:
         drop(tx, name)
 
 
-def list_names(tx: Transaction, after: bytes, limit: int) -> list[tuple[bytes, str, int]]:
-    """Return up to `limit` (key, name, id) behind the key `after`, by name."""
-    begin = after + b"\x00" if after else NAME.begin
+def list_names(tx: Transaction, last: bytes, limit: int) -> list[tuple[bytes, str, int]]:
+    """Return up to `limit` (key, name, id) behind the key `last`, by name."""
+    begin = last + b"\x00" if last else NAME.begin
     return [
         (key, str(NAME.tail(key)[0]), int.from_bytes(value, "big"))
         for key, value in tx.range(begin, NAME.end, limit=limit)

@@ -3,6 +3,7 @@
 Keys::
 
     ("object", id)          -> record of a value or a tree (see `values`)
+    ("objects",)            -> how many there are, 8 bytes
     ("user", id, parent)    -> nothing: which trees an object is a member of
 
 and those of `names`. Ids are 64 bits, never reused, and sort by age.
@@ -16,7 +17,7 @@ from typing import Any
 
 from entrepot import settings
 from entrepot.arena.bulk import Bulk, Draft
-from entrepot.engine.keys import Prefix, pack_int
+from entrepot.engine.keys import Prefix, after, pack_int, unpack
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import (
     ConflictError,
@@ -34,6 +35,7 @@ __all__ = ["ObjectId", "ObjectInfo", "Objects", "Usage"]
 
 OBJECT = Prefix("object")
 USER = Prefix("user")
+COUNT = Prefix("objects").begin
 _object_key = OBJECT.int
 _ID_MAX = (1 << 64) - 1
 
@@ -94,6 +96,12 @@ def put_record(tx: Transaction, key: bytes, record: bytes) -> None:
     """Store a record under a new id."""
     is_new = tx.insert(key, record)
     assert is_new, "an object id was given out twice"
+    tx.put(COUNT, (count_objects(tx) + 1).to_bytes(8, "big"))
+
+
+def count_objects(tx: Transaction) -> int:
+    """Return how many objects there are."""
+    return int.from_bytes(tx.get(COUNT) or b"", "big")
 
 
 def get_record(tx: Transaction, bulk: Bulk, key: bytes) -> Found | None:
@@ -115,8 +123,8 @@ def put_tree(tx: Transaction, number: int, record: bytes, members: Iterable[int]
 
 def parents_of(tx: Transaction, number: int) -> list[int]:
     """Return the ids of the trees that an object is a member of."""
-    prefix = Prefix(number, of=USER)
-    return [_int(prefix.tail(key)[0]) for key, _ in tx.range(prefix.begin, prefix.end)]
+    begin = USER.int(number)
+    return [_int(unpack(key)[-1]) for key, _ in tx.range(begin, after(begin))]
 
 
 def delete_object(tx: Transaction, bulk: Bulk, number: int, *, deep: bool, force: bool) -> int:
@@ -138,6 +146,7 @@ def delete_object(tx: Transaction, bulk: Bulk, number: int, *, deep: bool, force
     for parent in parents:
         deleted += delete_object(tx, bulk, parent, deep=False, force=True)
     tx.delete(_object_key(number))
+    tx.put(COUNT, (count_objects(tx) - 1).to_bytes(8, "big"))
     names.drop_all(tx, number)
     release_record(tx, bulk, record)
     deleted += 1
@@ -409,32 +418,32 @@ class Objects:
         _check_limit(limit)
         matches = matcher(pattern, regex=regex)
         found: list[ObjectInfo] = []
-        after = b""
+        last = b""
+        batch = settings.BATCH_KEYS
+        if pattern == "*" and not regex and limit is not None:
+            batch = min(batch, max(limit, 1))
         while limit is None or len(found) < limit:
-            items = self._engine.read(_list_records, after, settings.BATCH_KEYS)
+            items = self._engine.read(_list_records, last, batch)
             for key, record in items:
                 info = _info(_int(OBJECT.tail(key)[0]), record)
                 if matches(info.typename):
                     found.append(info)
-            if len(items) < settings.BATCH_KEYS:
+            if len(items) < batch:
                 break
-            after = items[-1][0]
+            last = items[-1][0]
         return found if limit is None else found[:limit]
 
     def count(self) -> int:
-        """Return how many objects there are. Cost: a walk through all of them."""
-        count, after = 0, b""
-        while items := self._engine.read(_list_records, after, settings.BATCH_KEYS):
-            count, after = count + len(items), items[-1][0]
-        return count
+        """Return how many objects there are."""
+        return self._engine.read(count_objects)
 
     def check(self) -> list[str]:
         """Return what is wrong: members, users and names that do not fit together."""
-        problems: list[str] = []
-        after = b""
-        while items := self._engine.read(_list_records, after, settings.BATCH_KEYS):
+        problems = self._engine.read(_check_count)
+        last = b""
+        while items := self._engine.read(_list_records, last, settings.BATCH_KEYS):
             problems += self._engine.read(self._check_some, items)
-            after = items[-1][0]
+            last = items[-1][0]
         return problems
 
     def _check_some(self, tx: Transaction, items: list[tuple[bytes, bytes]]) -> list[str]:
@@ -543,14 +552,14 @@ class Objects:
         _check_limit(limit)
         matches = matcher(pattern, regex=regex)
         found: dict[str, ObjectId] = {}
-        after = b""
-        while items := self._engine.read(names.list_names, after, settings.BATCH_KEYS):
+        last = b""
+        while items := self._engine.read(names.list_names, last, settings.BATCH_KEYS):
             for _, name, number in items:
                 if limit is not None and len(found) >= limit:
                     return found
                 if matches(name):
                     found[name] = ObjectId(number)
-            after = items[-1][0]
+            last = items[-1][0]
         return found
 
 
@@ -560,8 +569,16 @@ def _put_name(tx: Transaction, name: str, number: int) -> None:
     names.put(tx, name, number)
 
 
-def _list_records(tx: Transaction, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-    return tx.range(after + b"\x00" if after else OBJECT.begin, OBJECT.end, limit=limit)
+def _list_records(tx: Transaction, last: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    return tx.range(last + b"\x00" if last else OBJECT.begin, OBJECT.end, limit=limit)
+
+
+def _check_count(tx: Transaction) -> list[str]:
+    there, last = 0, b""
+    while items := _list_records(tx, last, settings.BATCH_KEYS):
+        there, last = there + len(items), items[-1][0]
+    counted = count_objects(tx)
+    return [] if there == counted else [f"there are {there} objects, counted are {counted}"]
 
 
 def _read_records(tx: Transaction, number: int) -> dict[int, bytes]:

@@ -17,21 +17,22 @@ Two bells may share a word: a waiter then wakes for nothing, and sleeps again.
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 import os
-import secrets
 import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from entrepot import settings
 from entrepot.engine.lmdb.futex import WAITV_WORDS_MAX, Words, wait_any
 from entrepot.engine.protocol import Bell, Seen
 from entrepot.errors import EntrepotError
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Doorbell", "open_bells"]
 
@@ -60,7 +61,7 @@ class Doorbell:
         word = version & 0xFFFFFFFF
         if self._values[index] == word:
             # A transaction that changed nothing has no id of its own. Any other value does.
-            word = secrets.randbits(32)
+            word = int.from_bytes(os.urandom(4), "big")
         self._values[index] = word
         self._words.wake_all(index)
 
@@ -91,6 +92,8 @@ class Doorbell:
 
     async def wait_async(self, bells: Sequence[Bell], seen: Seen, timeout: float | None) -> bool:
         """As `wait`, on the running event loop; one thread watches for all its tasks."""
+        import asyncio  # only who awaits pays for it: 15 ms
+
         loop = asyncio.get_running_loop()
         waiters = [
             _Waiter(_index(bell), value, loop, loop.create_future())

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import struct
 import sys
 import time
@@ -90,7 +89,7 @@ class LmdbSession:
             LimitError: All slots are taken.
         """
         self._engine = engine
-        self.slot, self.id = engine.write(self._take_slot, secrets.randbits(62) + 1, prepare)
+        self.slot, self.id = engine.write(self._take_slot, _new_id(), prepare)
 
     def _take_slot(
         self, tx: Transaction, session: int, prepare: Callable[[int], None]
@@ -188,6 +187,10 @@ def _free_slot(tx: Transaction, number: int, session: int) -> None:
     if tx.range(prefix.begin, prefix.end, limit=1):
         return
     tx.delete(SLOT.int(number))
+
+
+def _new_id() -> int:
+    return (int.from_bytes(os.urandom(8), "big") >> 2) + 1
 
 
 def _command() -> str:

@@ -14,7 +14,6 @@ differ only after 495 bytes should be few.)
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
 import lmdb
@@ -146,6 +145,8 @@ def _whole(walk: Iterable[Item], *, reverse: bool) -> Iterator[Item]:
 def _stored(key: bytes) -> bytes:
     if len(key) > KEY_BYTES_MAX:
         raise LimitError(f"key is {len(key)} bytes, at most {KEY_BYTES_MAX} are allowed")
+    import hashlib  # long keys are rare, and OpenSSL takes 8 ms to load
+
     return key[:SHORT_KEY_BYTES_MAX] + hashlib.blake2b(key, digest_size=_HASH_BYTES).digest()
 
 

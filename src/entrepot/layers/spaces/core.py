@@ -9,14 +9,13 @@ process dies, the value goes back to its place.
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Final, Literal, NamedTuple
 
 from entrepot.arena.bulk import Bulk, Draft
 from entrepot.engine import failpoints
 from entrepot.engine.held import held_key
-from entrepot.engine.keys import Prefix, pack_int, unpack
+from entrepot.engine.keys import Prefix, after, pack_int, unpack
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import ConflictError
 from entrepot.layers import values
@@ -181,10 +180,10 @@ def _hand_out(tx: Transaction, bulk: Bulk, variable: Variable, index: int, recor
 def waiters(
     tx: Transaction, id: int, kind: int, limit: int | None = None
 ) -> list[tuple[bytes, int, int]]:
-    prefix = Prefix(id, kind, of=WAIT)
+    begin = WAIT.int(id) + pack_int(kind)
     found: list[tuple[bytes, int, int]] = []
-    for key, _ in tx.range(prefix.begin, prefix.end, limit=limit):
-        _, session, waiter = prefix.tail(key)
+    for key, _ in tx.range(begin, after(begin), limit=limit):
+        _, session, waiter = unpack(key[len(begin) :])
         assert isinstance(session, int)
         assert isinstance(waiter, int)
         found.append((key, session, waiter))
@@ -270,6 +269,8 @@ def _locate(tx: Transaction, variable: Variable) -> tuple[int, bytes]:
     index = variable.first
     if variable.mode == MULTI and variable.count > 1:
         # A random place, and the next value from there: even unless there are many gaps.
+        import random  # multi variables are rare, and this loads OpenSSL
+
         place = random.randint(index, variable.last)  # noqa: S311 no secret
         found = _from(tx, variable.id, place)
         return _item(found or _from(tx, variable.id, index))
@@ -377,6 +378,12 @@ def take_or_wait(
         variable.finders += 1
     tx.put(key, encode(variable))
     return None
+
+
+def has_value(tx: Transaction, key: bytes) -> bool:
+    """Tell whether the variable at `key` has a value just now."""
+    raw = tx.get(key)
+    return raw is not None and decode_variable(raw).count > 0
 
 
 def has_mail(tx: Transaction, waiter: Waiter) -> bool:

@@ -12,7 +12,7 @@ Keys under ("space",):
     ("instance", instance)             -> the workspace's name; while it is there, it may be used
     ("variable", instance, name)       -> Variable
     ("value", id, index)               -> record (see `values`)
-    ("wait", id, kind, ticket, waiter) -> session; kind 0 finds, 1 fetches; oldest ticket first
+    ("wait", id, kind, ticket, session, waiter) -> nothing; kind 0 finds, 1 fetches; oldest first
     ("mail", session, waiter)          -> Mail: what a waiter was given
     ("claim", id, index)               -> ClaimRecord: session, when, record
     ("trash", "variable", id)          -> nothing: values to be deleted in batches
@@ -137,7 +137,8 @@ def mail_key(session: int, waiter: int) -> bytes:
 
 def wait_key(id: int, kind: int, ticket: int, session: int, waiter: int) -> bytes:
     """Return the key of a waiter's place in the line."""
-    return WAIT.key(id, kind, ticket, session, waiter)
+    who = (pack_int(session), pack_int(waiter))
+    return b"".join((WAIT.int(id), pack_int(kind), pack_int(ticket), *who))
 
 
 def session_bell(session: int) -> bytes:
