@@ -21,18 +21,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from entrepot import settings
 from entrepot.engine import failpoints, held
 from entrepot.engine.keys import Prefix
-from entrepot.engine.protocol import Transaction
+from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import LimitError
-
-if TYPE_CHECKING:
-    from entrepot.engine.lmdb.engine import LmdbEngine
 
 __all__ = ["LmdbSession", "Slot", "slots"]
 
@@ -78,7 +74,7 @@ class LmdbSession:
         self.id = 0
         self.slot = -1
 
-    def begin(self, engine: LmdbEngine, prepare: Callable[[int], None]) -> None:
+    def begin(self, engine: Engine, prepare: Callable[[int], None]) -> None:
         """Take a slot in the catalog of the volatile engine.
 
         Args:

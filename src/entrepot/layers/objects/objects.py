@@ -1,23 +1,12 @@
-"""Objects: immutable values by id, and trees of them.
-
-Keys::
-
-    ("object", id)          -> record of a value or a tree (see `values`)
-    ("objects",)            -> how many there are, 8 bytes
-    ("user", id, parent)    -> nothing: which trees an object is a member of
-
-and those of `names`. Ids are 64 bits, never reused, and sort by age.
-"""
+"""The objects of a depot: immutable values by id or name, and trees of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from entrepot import settings
-from entrepot.arena.bulk import Bulk, Draft
-from entrepot.engine.keys import Prefix, after, pack_int, unpack
+from entrepot.arena.bulk import Draft
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import (
     ConflictError,
@@ -27,158 +16,14 @@ from entrepot.errors import (
     WaitTimeoutError,
 )
 from entrepot.layers import names, values
+from entrepot.layers.objects import core
+from entrepot.layers.objects.core import OBJECT, object_key, put_record
+from entrepot.layers.objects.info import ID_MAX, ObjectId, ObjectInfo, Usage
 from entrepot.layers.patterns import matcher
-from entrepot.layers.tier import Found, Tier, load, open_record, release_record
+from entrepot.layers.tier import Found, Tier, load
 from entrepot.waiting import Deadline
 
-__all__ = ["ObjectId", "ObjectInfo", "Objects", "Usage"]
-
-OBJECT = Prefix("object")
-USER = Prefix("user")
-COUNT = Prefix("objects").begin
-_object_key = OBJECT.int
-_ID_MAX = (1 << 64) - 1
-
-
-class ObjectId(int):
-    """The id of an object: a number of 64 bits, shown as 16 hex digits."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, text: str) -> ObjectId:
-        """Return the id that 16 hex digits (fewer are padded) stand for.
-
-        Raises:
-            LimitError: The text is no such number.
-        """
-        try:
-            number = int(text, 16)
-        except (TypeError, ValueError):
-            number = -1
-        if not 0 < number <= _ID_MAX or len(text) > 16:
-            raise LimitError(f"{text!r} is no object id", "ids are up to 16 hex digits")
-        return cls(number)
-
-    def __repr__(self) -> str:
-        return f"{int(self):016x}"
-
-    __str__ = __repr__
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """What `list` tells of an object."""
-
-    id: ObjectId
-    typename: str
-    nbytes: int
-    """Size of the value in bytes, wherever it lives."""
-    created: float
-    """Seconds since the epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Who uses an object."""
-
-    parents: list[ObjectId]
-    """The trees that it is a member of."""
-    names: list[str]
-    pins: int
-    """How many processes look at its bytes just now."""
-
-
-# The layer: functions on a transaction.
-
-
-def put_record(tx: Transaction, key: bytes, record: bytes) -> None:
-    """Store a record under a new id."""
-    is_new = tx.insert(key, record)
-    assert is_new, "an object id was given out twice"
-    tx.put(COUNT, (count_objects(tx) + 1).to_bytes(8, "big"))
-
-
-def count_objects(tx: Transaction) -> int:
-    """Return how many objects there are."""
-    return int.from_bytes(tx.get(COUNT) or b"", "big")
-
-
-def get_record(tx: Transaction, bulk: Bulk, key: bytes) -> Found | None:
-    """Return the record of an object, its bytes pinned; None if there is none."""
-    record = tx.get(key)
-    if record is None or record[0] < values.BULK:
-        return None if record is None else (record, None)
-    return open_record(tx, bulk, record)
-
-
-def put_tree(tx: Transaction, number: int, record: bytes, members: Iterable[int]) -> None:
-    """Store a tree whose members exist."""
-    for member in members:
-        if tx.get(_object_key(member)) is None:
-            raise NotFoundError(f"there is no object {member:016x} to be a member")
-        tx.put(USER.int(member) + pack_int(number), b"")
-    put_record(tx, _object_key(number), record)
-
-
-def parents_of(tx: Transaction, number: int) -> list[int]:
-    """Return the ids of the trees that an object is a member of."""
-    begin = USER.int(number)
-    return [_int(unpack(key)[-1]) for key, _ in tx.range(begin, after(begin))]
-
-
-def delete_object(tx: Transaction, bulk: Bulk, number: int, *, deep: bool, force: bool) -> int:
-    """Delete an object; return how many objects went with it.
-
-    Raises:
-        ConflictError: It is a member of a tree, and `force` is not set.
-    """
-    record = tx.get(_object_key(number))
-    if record is None:
-        return 0
-    parents = parents_of(tx, number)
-    if parents and not force:
-        raise ConflictError(
-            f"object {number:016x} is a member of {parents[0]:016x}",
-            "delete that one, or pass force=True to delete both",
-        )
-    deleted = 0
-    for parent in parents:
-        deleted += delete_object(tx, bulk, parent, deep=False, force=True)
-    tx.delete(_object_key(number))
-    tx.put(COUNT, (count_objects(tx) - 1).to_bytes(8, "big"))
-    names.drop_all(tx, number)
-    release_record(tx, bulk, record)
-    deleted += 1
-    tree = values.tree_of(record)
-    for member in set(tree.members.values()) if tree is not None else ():
-        tx.delete(USER.int(member) + pack_int(number))
-        if deep and not parents_of(tx, member) and not names.names_of(tx, member):
-            deleted += delete_object(tx, bulk, member, deep=True, force=False)
-    return deleted
-
-
-def _delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, force: bool) -> int:
-    # Trees first, so that members named in the same call are free to go.
-    return sum(delete_object(tx, bulk, n, deep=deep, force=force) for n in sorted(numbers)[::-1])
-
-
-def read_tree(tx: Transaction, bulk: Bulk, number: int) -> dict[int, Found]:
-    """Return the records of an object and of all that it is made of, on one snapshot."""
-    found: dict[int, Found] = {}
-    waiting = [number]
-    while waiting:
-        at = waiting.pop()
-        if at in found:
-            continue
-        item = get_record(tx, bulk, _object_key(at))
-        if item is None:
-            raise _missing(at)
-        found[at] = item
-        tree = values.tree_of(item[0])
-        if tree is not None:
-            waiting.extend(tree.members.values())
-    return found
+__all__ = ["Objects"]
 
 
 class Objects:
@@ -210,7 +55,7 @@ class Objects:
         record = values.encode(value)
         number = self._ids.next()
         if type(record) is bytes and name is None:
-            self._engine.write(put_record, _object_key(number), record)
+            self._engine.write(put_record, object_key(number), record)
         else:
             self._put_named([(number, record)], name)
         return ObjectId(number)
@@ -258,10 +103,10 @@ class Objects:
         name: str | None,
     ) -> None:
         for number, record in small:
-            put_record(tx, _object_key(number), record)
+            core.put_record(tx, object_key(number), record)
         for number, encoded, draft in drafts:
             self._bulk.seal(tx, draft)
-            put_record(tx, _object_key(number), values.bulk_record(encoded, draft.ref))
+            core.put_record(tx, object_key(number), values.bulk_record(encoded, draft.ref))
         if name is not None:
             names.put(tx, name, (small or drafts)[0][0])
 
@@ -298,7 +143,7 @@ class Objects:
     def _put_tree(
         self, tx: Transaction, number: int, record: bytes, ids: list[int], name: str | None
     ) -> None:
-        put_tree(tx, number, record, ids)
+        core.put_tree(tx, number, record, ids)
         if name is not None:
             names.put(tx, values.check_name(name, "name"), number)
 
@@ -333,20 +178,20 @@ class Objects:
                 raise TypeMismatchError("get() was given neither an id nor a name")
             id = self.get_name(name, wait=wait, timeout=timeout)
         try:
-            record = self._engine.get(_object_key(id))
+            record = self._engine.get(object_key(id))
         except (AttributeError, IndexError, OverflowError, TypeError):
             _checked(id)
             raise
         if record is None:
-            raise _missing(_checked(id))
+            raise core.missing(_checked(id))
         if record[0] < values.TREE:
             return values.decode(record)
         if record[0] != values.TREE:
-            found = self._engine.read(get_record, self._bulk, _object_key(id))
+            found = self._engine.read(core.get_record, self._bulk, object_key(id))
             if found is None:
-                raise _missing(id)  # deleted since
+                raise core.missing(id)  # deleted since
             return values.decode(found[0], found[1])
-        return _build(self._engine.read(read_tree, self._bulk, id), id)
+        return _build(self._engine.read(core.read_tree, self._bulk, id), id)
 
     def get_many(self, ids: Iterable[int]) -> list[Any]:
         """Return the values of several objects, as they were at one moment.
@@ -362,7 +207,7 @@ class Objects:
         found: dict[int, Found] = {}
         for number in numbers:
             if number not in found:
-                found |= read_tree(tx, self._bulk, number)
+                found |= core.read_tree(tx, self._bulk, number)
         return found
 
     def meta(self, id: int) -> dict[str, Any]:
@@ -375,12 +220,12 @@ class Objects:
             NotFoundError: There is no such object.
         """
         number = _checked(id)
-        return _describe_tree(self._engine.read(_read_records, number), number)
+        return _describe_tree(self._engine.read(core.read_records, number), number)
 
     def exists(self, id: int) -> bool:
         """Tell whether there is such an object. Cost: one read transaction."""
         try:
-            return self._engine.get(_object_key(id)) is not None
+            return self._engine.get(object_key(id)) is not None
         except (AttributeError, IndexError, OverflowError, TypeError):
             _checked(id)
             raise
@@ -400,7 +245,7 @@ class Objects:
             ConflictError: An object is a member of a tree, and `force` is not set.
         """
         numbers = [_checked(id) for id in ([ids] if isinstance(ids, int) else ids)]
-        return self._engine.write(_delete_many, self._bulk, numbers, deep, force)
+        return self._engine.write(core.delete_many, self._bulk, numbers, deep, force)
 
     def list(
         self, pattern: str = "*", *, regex: bool = False, limit: int | None = None
@@ -423,9 +268,9 @@ class Objects:
         if pattern == "*" and not regex and limit is not None:
             batch = min(batch, max(limit, 1))
         while limit is None or len(found) < limit:
-            items = self._engine.read(_list_records, last, batch)
+            items = self._engine.read(core.list_records, last, batch)
             for key, record in items:
-                info = _info(_int(OBJECT.tail(key)[0]), record)
+                info = _info(core.as_int(OBJECT.tail(key)[0]), record)
                 if matches(info.typename):
                     found.append(info)
             if len(items) < batch:
@@ -435,13 +280,13 @@ class Objects:
 
     def count(self) -> int:
         """Return how many objects there are."""
-        return self._engine.read(count_objects)
+        return self._engine.read(core.count_objects)
 
     def check(self) -> list[str]:
         """Return what is wrong: members, users and names that do not fit together."""
-        problems = self._engine.read(_check_count)
+        problems = self._engine.read(core.check_count)
         last = b""
-        while items := self._engine.read(_list_records, last, settings.BATCH_KEYS):
+        while items := self._engine.read(core.list_records, last, settings.BATCH_KEYS):
             problems += self._engine.read(self._check_some, items)
             last = items[-1][0]
         return problems
@@ -449,7 +294,7 @@ class Objects:
     def _check_some(self, tx: Transaction, items: list[tuple[bytes, bytes]]) -> list[str]:
         problems: list[str] = []
         for key, record in items:
-            number = _int(OBJECT.tail(key)[0])
+            number = core.as_int(OBJECT.tail(key)[0])
             ref = values.bulk_ref(record)
             if tx.get(key) is None:
                 continue  # deleted since it was listed
@@ -457,9 +302,9 @@ class Objects:
                 problems.append(f"object {number:016x} has a blob that nobody uses")
             tree = values.tree_of(record)
             for member in tree.members.values() if tree is not None else ():
-                if tx.get(_object_key(member)) is None:
+                if tx.get(object_key(member)) is None:
                     problems.append(f"object {number:016x} lacks its member {member:016x}")
-                if number not in parents_of(tx, member):
+                if number not in core.parents_of(tx, member):
                     problems.append(f"object {member:016x} does not know its tree {number:016x}")
         return problems
 
@@ -469,7 +314,7 @@ class Objects:
         Raises:
             NotFoundError: There is no such object.
         """
-        records = self._engine.read(_read_records, _checked(id))
+        records = self._engine.read(core.read_records, _checked(id))
         return sum(values.describe(record).nbytes for record in records.values())
 
     def usage(self, id: int) -> Usage:
@@ -481,12 +326,12 @@ class Objects:
         return self._engine.read(self._usage, _checked(id))
 
     def _usage(self, tx: Transaction, number: int) -> Usage:
-        record = tx.get(_object_key(number))
+        record = tx.get(object_key(number))
         if record is None:
-            raise _missing(number)
+            raise core.missing(number)
         ref = values.bulk_ref(record)
         pins = self._bulk.pins_of(tx, ref) if ref is not None else 0
-        parents = [ObjectId(parent) for parent in parents_of(tx, number)]
+        parents = [ObjectId(parent) for parent in core.parents_of(tx, number)]
         return Usage(parents, names.names_of(tx, number), pins)
 
     # Names.
@@ -497,7 +342,7 @@ class Objects:
         Raises:
             NotFoundError: There is no such object.
         """
-        self._engine.write(_put_name, values.check_name(name, "name"), _checked(id))
+        self._engine.write(core.put_name, values.check_name(name, "name"), _checked(id))
 
     def get_name(self, name: str, *, wait: bool = False, timeout: float | None = None) -> ObjectId:
         """Return the id that a name stands for.
@@ -563,40 +408,6 @@ class Objects:
         return found
 
 
-def _put_name(tx: Transaction, name: str, number: int) -> None:
-    if tx.get(_object_key(number)) is None:
-        raise _missing(number)
-    names.put(tx, name, number)
-
-
-def _list_records(tx: Transaction, last: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-    return tx.range(last + b"\x00" if last else OBJECT.begin, OBJECT.end, limit=limit)
-
-
-def _check_count(tx: Transaction) -> list[str]:
-    there, last = 0, b""
-    while items := _list_records(tx, last, settings.BATCH_KEYS):
-        there, last = there + len(items), items[-1][0]
-    counted = count_objects(tx)
-    return [] if there == counted else [f"there are {there} objects, counted are {counted}"]
-
-
-def _read_records(tx: Transaction, number: int) -> dict[int, bytes]:
-    """Return the records of an object and all that it is made of, without looking at blobs."""
-    found: dict[int, bytes] = {}
-    waiting = [number]
-    while waiting:
-        at = waiting.pop()
-        record = tx.get(_object_key(at))
-        if record is None:
-            raise _missing(at)
-        found[at] = record
-        tree = values.tree_of(record)
-        if tree is not None:
-            waiting.extend(member for member in tree.members.values() if member not in found)
-    return found
-
-
 def _describe_tree(records: dict[int, bytes], number: int) -> dict[str, Any]:
     info = _info(number, records[number])
     meta: dict[str, Any] = {
@@ -633,15 +444,9 @@ def _checked(id: object) -> int:
             f"object id is {id!r}, a {type(id).__name__}",
             "give what put() returned, or ObjectId.parse(text)",
         )
-    if not 0 <= id <= _ID_MAX:
-        raise LimitError(f"object id is {id}, it must be from 0 to {_ID_MAX}")
+    if not 0 <= id <= ID_MAX:
+        raise LimitError(f"object id is {id}, it must be from 0 to {ID_MAX}")
     return int(id)
-
-
-def _missing(number: int) -> NotFoundError:
-    return NotFoundError(
-        f"there is no object {number:016x}", "it was deleted, or never put into this depot"
-    )
 
 
 def _check_limit(limit: int | None) -> None:
@@ -654,8 +459,3 @@ def _check_wait(name: str, deadline: Deadline | None) -> None:
         raise NotFoundError(f"no object has the name {name!r}", "pass wait=True to wait for it")
     if deadline.left() == 0:
         raise WaitTimeoutError(f"nobody gave the name {name!r} within {deadline.timeout} seconds")
-
-
-def _int(element: object) -> int:
-    assert isinstance(element, int)
-    return element

@@ -1,0 +1,186 @@
+"""What a transaction does to objects.
+
+Keys::
+
+    ("object", id)          -> record of a value or a tree (see `values`)
+    ("objects",)            -> how many there are, 8 bytes
+    ("user", id, parent)    -> nothing: which trees an object is a member of
+
+and those of `names`. Ids are 64 bits, never reused, and sort by age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from entrepot import settings
+from entrepot.arena.bulk import Bulk
+from entrepot.engine.keys import Prefix, after, pack_int, unpack
+from entrepot.engine.protocol import Transaction
+from entrepot.errors import ConflictError, NotFoundError
+from entrepot.layers import names, values
+from entrepot.layers.tier import Found, open_record, release_record
+
+__all__ = [
+    "OBJECT",
+    "as_int",
+    "check_count",
+    "count_objects",
+    "delete_many",
+    "delete_object",
+    "get_record",
+    "list_records",
+    "missing",
+    "object_key",
+    "parents_of",
+    "put_name",
+    "put_record",
+    "put_tree",
+    "read_records",
+    "read_tree",
+]
+
+OBJECT = Prefix("object")
+USER = Prefix("user")
+COUNT = Prefix("objects").begin
+object_key = OBJECT.int
+
+
+def put_record(tx: Transaction, key: bytes, record: bytes) -> None:
+    """Store a record under a new id."""
+    is_new = tx.insert(key, record)
+    assert is_new, "an object id was given out twice"
+    tx.put(COUNT, (count_objects(tx) + 1).to_bytes(8, "big"))
+
+
+def count_objects(tx: Transaction) -> int:
+    """Return how many objects there are."""
+    return int.from_bytes(tx.get(COUNT) or b"", "big")
+
+
+def get_record(tx: Transaction, bulk: Bulk, key: bytes) -> Found | None:
+    """Return the record of an object, its bytes pinned; None if there is none."""
+    record = tx.get(key)
+    if record is None or record[0] < values.BULK:
+        return None if record is None else (record, None)
+    return open_record(tx, bulk, record)
+
+
+def put_tree(tx: Transaction, number: int, record: bytes, members: Iterable[int]) -> None:
+    """Store a tree whose members exist."""
+    for member in members:
+        if tx.get(object_key(member)) is None:
+            raise NotFoundError(f"there is no object {member:016x} to be a member")
+        tx.put(USER.int(member) + pack_int(number), b"")
+    put_record(tx, object_key(number), record)
+
+
+def parents_of(tx: Transaction, number: int) -> list[int]:
+    """Return the ids of the trees that an object is a member of."""
+    begin = USER.int(number)
+    return [as_int(unpack(key)[-1]) for key, _ in tx.range(begin, after(begin))]
+
+
+def delete_object(tx: Transaction, bulk: Bulk, number: int, *, deep: bool, force: bool) -> int:
+    """Delete an object; return how many objects went with it.
+
+    Raises:
+        ConflictError: It is a member of a tree, and `force` is not set.
+    """
+    record = tx.get(object_key(number))
+    if record is None:
+        return 0
+    parents = parents_of(tx, number)
+    if parents and not force:
+        raise ConflictError(
+            f"object {number:016x} is a member of {parents[0]:016x}",
+            "delete that one, or pass force=True to delete both",
+        )
+    deleted = 0
+    for parent in parents:
+        deleted += delete_object(tx, bulk, parent, deep=False, force=True)
+    tx.delete(object_key(number))
+    tx.put(COUNT, (count_objects(tx) - 1).to_bytes(8, "big"))
+    names.drop_all(tx, number)
+    release_record(tx, bulk, record)
+    deleted += 1
+    tree = values.tree_of(record)
+    for member in set(tree.members.values()) if tree is not None else ():
+        tx.delete(USER.int(member) + pack_int(number))
+        if deep and not parents_of(tx, member) and not names.names_of(tx, member):
+            deleted += delete_object(tx, bulk, member, deep=True, force=False)
+    return deleted
+
+
+def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, force: bool) -> int:
+    """Delete several objects; return how many are gone."""
+    # Trees first, so that members named in the same call are free to go.
+    return sum(delete_object(tx, bulk, n, deep=deep, force=force) for n in sorted(numbers)[::-1])
+
+
+def read_tree(tx: Transaction, bulk: Bulk, number: int) -> dict[int, Found]:
+    """Return the records of an object and of all that it is made of, on one snapshot."""
+    found: dict[int, Found] = {}
+    waiting = [number]
+    while waiting:
+        at = waiting.pop()
+        if at in found:
+            continue
+        item = get_record(tx, bulk, object_key(at))
+        if item is None:
+            raise missing(at)
+        found[at] = item
+        tree = values.tree_of(item[0])
+        if tree is not None:
+            waiting.extend(tree.members.values())
+    return found
+
+
+def put_name(tx: Transaction, name: str, number: int) -> None:
+    """Give an object that exists a name."""
+    if tx.get(object_key(number)) is None:
+        raise missing(number)
+    names.put(tx, name, number)
+
+
+def list_records(tx: Transaction, last: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    """Return up to `limit` (key, record) behind the key `last`, oldest first."""
+    return tx.range(last + b"\x00" if last else OBJECT.begin, OBJECT.end, limit=limit)
+
+
+def check_count(tx: Transaction) -> list[str]:
+    """Return what is wrong with the count of objects."""
+    there, last = 0, b""
+    while items := list_records(tx, last, settings.BATCH_KEYS):
+        there, last = there + len(items), items[-1][0]
+    counted = count_objects(tx)
+    return [] if there == counted else [f"there are {there} objects, counted are {counted}"]
+
+
+def read_records(tx: Transaction, number: int) -> dict[int, bytes]:
+    """Return the records of an object and all that it is made of, without looking at blobs."""
+    found: dict[int, bytes] = {}
+    waiting = [number]
+    while waiting:
+        at = waiting.pop()
+        record = tx.get(object_key(at))
+        if record is None:
+            raise missing(at)
+        found[at] = record
+        tree = values.tree_of(record)
+        if tree is not None:
+            waiting.extend(member for member in tree.members.values() if member not in found)
+    return found
+
+
+def missing(number: int) -> NotFoundError:
+    """Return the error for an object that is not there."""
+    return NotFoundError(
+        f"there is no object {number:016x}", "it was deleted, or never put into this depot"
+    )
+
+
+def as_int(element: object) -> int:
+    """Return an element of a key that is a number."""
+    assert isinstance(element, int)
+    return element
