@@ -20,6 +20,7 @@ import os
 import select
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from entrepot import places, settings
@@ -30,7 +31,7 @@ from entrepot.engine.lmdb import LmdbEngine, LmdbSession
 from entrepot.engine.lmdb.doorbell import open_bells
 from entrepot.engine.lmdb.locks import GrowthLock, forget_root_lock, leave_root, root_lock
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ClosedError
+from entrepot.errors import ClosedError, OutOfMemoryError
 from entrepot.layers.objects import OBJECT
 from entrepot.layers.spaces import spaces, workspaces
 from entrepot.layers.tier import Tier
@@ -54,6 +55,7 @@ class Attachment:
         self.handles = 0
         self._lock = threading.RLock()
         self._ticked_at = 0.0
+        self._is_making_room = False
         self._durable: Tier | None = None
         self._durable_engine: LmdbEngine | None = None
         self._needs_reopening = False
@@ -77,6 +79,7 @@ class Attachment:
             session=self.session,
             growth_guard=self._growth.guard,
             between_slices=self.tick,
+            make_room=self.make_room,
         )
         self._opened.callback(self.engine.close)
         self.pin_table = PinTable(directory / "pins")
@@ -88,7 +91,7 @@ class Attachment:
             self.pin_table,
             self.pin_table.words(self.session.slot),
             size_max=self.memory_max,
-            growth_guard=self._growth.guard,
+            growth_guard=self._guard_arena,
             find_dead=self.reap,
         )
         self._opened.callback(self.arena.forget)
@@ -128,6 +131,7 @@ class Attachment:
             session=self.session,
             growth_guard=self._growth.guard,
             between_slices=self.tick,
+            make_room=self.make_room,
         )
         ids = Ids(engine)
         tier = Tier(engine, PagedBulk(engine, ids), ids)
@@ -144,6 +148,25 @@ class Attachment:
     def tiers(self) -> list[Tier]:
         """Return the tiers that are open."""
         return [self.volatile, *([self._durable] if self._durable else [])]
+
+    def _guard_arena(self, more: int) -> AbstractContextManager[None]:
+        """Guard a growth of the arena: it leaves the catalog a share, to grow into."""
+        catalog = (self.directory / "catalog" / "data.mdb").stat().st_size
+        share = self.memory_max // settings.CATALOG_SHARE
+        return self._growth.guard(more, spare=max(0, share - catalog))
+
+    def make_room(self) -> bool:
+        """Return the free end of the arena to the system; tell whether there was any."""
+        if self._is_making_room or "arena" not in vars(self):
+            return False
+        self._is_making_room = True
+        try:
+            self.arena.reclaim()
+            return self.arena.trim() > 0
+        except OutOfMemoryError:
+            return False
+        finally:
+            self._is_making_room = False
 
     # The dead.
 

@@ -29,6 +29,8 @@ READERS_PER_PROCESS_MAX: Final = 64
 CATALOG_BYTES_FIRST: Final = 4 * MIB
 CATALOG_BYTES_STEP_MIN: Final = 4 * MIB
 CATALOG_BYTES_STEP_MAX: Final = 64 * MIB
+CATALOG_SHARE: Final = 8
+"""The arena leaves the catalog so many-th part of the memory, to grow into."""
 DURABLE_BYTES_FIRST: Final = 64 * GIB
 """The map of the durable tier is sparse: address space, not disk."""
 

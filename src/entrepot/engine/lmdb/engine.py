@@ -6,6 +6,7 @@ The hot paths are `read` and `write`. What they do besides LMDB's own work: take
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -19,9 +20,12 @@ from entrepot.engine.lmdb.errors import map_error
 from entrepot.engine.lmdb.session import LmdbSession
 from entrepot.engine.lmdb.transaction import SHORT_KEY_BYTES_MAX, LmdbTransaction
 from entrepot.engine.protocol import Bell, Release, Seen
-from entrepot.errors import ClosedError, ConflictError
+from entrepot.errors import ClosedError, ConflictError, OutOfMemoryError
 
 __all__ = ["LmdbEngine"]
+
+_FULL_TRIES = 20
+_FULL_PAUSE_S = 0.001
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -42,6 +46,7 @@ class LmdbEngine:
         session: LmdbSession,
         growth_guard: GrowthGuard,
         between_slices: Callable[[], object],
+        make_room: Callable[[], bool],
     ) -> None:
         """Open the environment in the directory `path`, made if it is not there.
 
@@ -52,12 +57,14 @@ class LmdbEngine:
             session: This process's session, shared by the engines of a depot.
             growth_guard: See `environment`.
             between_slices: What a waiter does each time it has slept for a slice.
+            make_room: Returns memory to the system that the map could have; tells whether it did.
         """
         self.name = "volatile" if volatile else "durable"
         self.path = path
         self.session = session
         self.doorbell = Doorbell(bells, between_slices)
         self.environment = Environment(path, volatile=volatile, growth_guard=growth_guard)
+        self._make_room = make_room
         self._releases: dict[str, Release] = {}
         self._writing = LmdbTransaction()
         self._is_writing = False
@@ -123,6 +130,7 @@ class LmdbEngine:
 
     def write(self, fn: Callable[[LmdbTransaction, *Ts], R], /, *args: *Ts) -> R:
         """Run fn(tx, ...) and commit: all or nothing, as if no other write ran meanwhile."""
+        refused = 0
         while True:
             with self._write_lock:
                 if self._is_writing:
@@ -151,6 +159,12 @@ class LmdbEngine:
                     if failpoints.ARMED:
                         failpoints.hit("engine.before_commit")
                     txn.commit()
+                except lmdb.MapFullError as error:
+                    txn.abort()
+                    self._is_writing = False
+                    self._find_pages(error, refused)
+                    refused += 1
+                    continue
                 except lmdb.Error as error:
                     txn.abort()
                     self._is_writing = False
@@ -171,12 +185,28 @@ class LmdbEngine:
         """Do what makes a second try succeed, or raise our error for LMDB's."""
         if isinstance(error, lmdb.MapResizedError):
             self.environment.adopt_size()
-        elif isinstance(error, lmdb.MapFullError):
-            self.environment.grow()
         elif isinstance(error, lmdb.ReadersFullError) and self.environment.env.reader_check():
             return
         else:
             raise map_error(error, self.path) or error from error
+
+    def _find_pages(self, error: lmdb.MapFullError, refused: int) -> None:
+        """Find room for a write that found the map full, or raise OutOfMemoryError.
+
+        Pages that earlier commits freed cannot be reused while an older snapshot is read, also
+        by the dead. So, in this order: forget dead readers, grow, make room for that, and wait a
+        moment for the readers of other processes. That is what lets a delete work when all
+        is full.
+        """
+        if self.environment.env.reader_check():
+            return
+        try:
+            self.environment.grow()
+        except OutOfMemoryError as full:
+            if refused >= _FULL_TRIES:
+                raise OutOfMemoryError(full.message, full.hint) from error
+            if refused or not self._make_room():
+                time.sleep(_FULL_PAUSE_S)
 
     # Waiting.
 

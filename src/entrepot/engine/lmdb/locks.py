@@ -79,8 +79,8 @@ class GrowthLock:
         self._threads = threading.RLock()
 
     @contextlib.contextmanager
-    def guard(self, more: int) -> Generator[None]:
-        """Hold the lock, when `more` bytes may be reserved.
+    def guard(self, more: int, spare: int = 0) -> Generator[None]:
+        """Hold the lock, when `more` bytes may be reserved and `spare` are left then.
 
         Raises:
             OutOfMemoryError: They would exceed the bound.
@@ -90,7 +90,7 @@ class GrowthLock:
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX)
                 used = self._used() if more else 0
-                if used + more > self._bytes_max:
+                if more and used + more + spare > self._bytes_max:
                     raise OutOfMemoryError(
                         f"the depot has reserved {used} bytes, {more} more would exceed "
                         f"memory={self._bytes_max}",
