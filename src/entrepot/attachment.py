@@ -149,11 +149,11 @@ class Attachment:
         """Return the tiers that are open."""
         return [self.volatile, *([self._durable] if self._durable else [])]
 
-    def _guard_arena(self, more: int) -> AbstractContextManager[None]:
+    def _guard_arena(self, more: int, spare: int) -> AbstractContextManager[None]:
         """Guard a growth of the arena: it leaves the catalog a share, to grow into."""
         catalog = (self.directory / "catalog" / "data.mdb").stat().st_size
-        share = self.memory_max // settings.CATALOG_SHARE
-        return self._growth.guard(more, spare=max(0, share - catalog))
+        share = self.memory_max // settings.CATALOG_SHARE + settings.CATALOG_BYTES_SPARE
+        return self._growth.guard(more, spare + max(0, share - catalog))
 
     def make_room(self) -> bool:
         """Return the free end of the arena to the system; tell whether there was any."""

@@ -29,6 +29,10 @@ READERS_PER_PROCESS_MAX: Final = 64
 CATALOG_BYTES_FIRST: Final = 4 * MIB
 CATALOG_BYTES_STEP_MIN: Final = 4 * MIB
 CATALOG_BYTES_STEP_MAX: Final = 64 * MIB
+CATALOG_BYTES_STEP_LAST: Final = 2 * MIB
+"""The step by which the catalog grows where a whole one does not fit any more."""
+CATALOG_BYTES_SPARE: Final = 1 * MIB
+"""Kept free for a catalog that is full: a delete needs pages too, before it frees some."""
 CATALOG_SHARE: Final = 8
 """The arena leaves the catalog so many-th part of the memory, to grow into."""
 DURABLE_BYTES_FIRST: Final = 64 * GIB
@@ -71,6 +75,7 @@ COPY_PIECE_BYTES: Final = 256 * KIB
 assert CHUNK_PIECE_BYTES_MAX * 4 <= CHUNK_BYTES
 assert INLINE_BYTES_MAX <= CHUNK_PIECE_BYTES_MAX
 assert CATALOG_BYTES_FIRST + ARENA_BYTES_STEP_MIN <= 2 * MEMORY_BYTES_MIN
+assert CATALOG_BYTES_SPARE < CATALOG_BYTES_STEP_LAST <= CATALOG_BYTES_STEP_MIN
 assert ARENA_BYTES_STEP_MIN >= CHUNK_BYTES
 assert READERS_PER_PROCESS_MAX < READERS_MAX
 assert PINS_PER_SESSION * 8 == 4 * KIB, "a session's pins fill one page"

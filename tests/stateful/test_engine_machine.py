@@ -27,9 +27,14 @@ from entrepot.engine.keys import Prefix
 from entrepot.engine.memory import MemoryEngine
 from entrepot.engine.protocol import Engine, Item, Transaction
 from entrepot.testing import strategies
+from support.engines import fresh_lmdb
+from support.homes import memory_directory
 
 ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "memory": lambda: contextlib.closing(MemoryEngine()),
+    "lmdb-volatile": lambda: fresh_lmdb(volatile=True),
+    # In memory too: what is judged is its logic, and a disk would take minutes.
+    "lmdb-durable": lambda: fresh_lmdb(volatile=False, directory=memory_directory()),
 }
 """Each call returns a context manager with a fresh, empty engine."""
 

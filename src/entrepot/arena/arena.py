@@ -12,7 +12,6 @@ transaction of its own; the chunk's held key shrinks in the transaction that sea
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +122,7 @@ class Arena:
             pin_table: The pins of all sessions.
             words: This session's page of it.
             size_max: The bound, in bytes.
-            growth_guard: Holds the depot's growth lock, or refuses growth.
+            growth_guard: As of the engine's environment.
             find_dead: Reaps dead sessions: called before memory is said to be out.
         """
         self._engine = engine
@@ -133,7 +132,6 @@ class Arena:
         self._growth_guard = growth_guard
         self._find_dead = find_dead
         self._chunks: list[_Extent] = []
-        self._grow_lock = threading.Lock()
         engine.on_release("extent", _release_extent)
 
     # Writing.
@@ -239,7 +237,7 @@ class Arena:
         Raises:
             OutOfMemoryError: The bound is reached, or the machine's memory is.
         """
-        with self._grow_lock:
+        with self._growing():
             state = self._engine.read(extents.get_state)
             step = min(
                 max(state.reserved, settings.ARENA_BYTES_STEP_MIN), settings.ARENA_BYTES_STEP_MAX
@@ -254,7 +252,7 @@ class Arena:
             for more in (steps, wanted - state.reserved):  # a whole step, else just enough
                 end = min(state.reserved + more, self._region.size_max)
                 try:
-                    with self._growth_guard(end - state.reserved):
+                    with self._growth_guard(end - state.reserved, 0):
                         self._region.reserve(state.reserved, end)
                         if failpoints.ARMED:
                             failpoints.hit("arena.reserved")
@@ -264,6 +262,16 @@ class Arena:
                     last_error = error
             assert last_error is not None
             raise last_error
+
+    @contextlib.contextmanager
+    def _growing(self) -> Generator[None]:
+        """Hold the growth lock: nobody else reserves memory or gives it back.
+
+        First the engine's write lock: whoever finds the catalog full has that when it comes for
+        the growth lock.
+        """
+        with self._engine.environment.write_lock, self._growth_guard(0, 0):
+            yield
 
     # Reading.
 
@@ -323,7 +331,7 @@ class Arena:
     def trim(self) -> int:
         """Return the free end of the arena to the system; return its bytes."""
         self.drop_chunks()
-        with self._grow_lock, self._growth_guard(0):
+        with self._growing():
             before = self._engine.write(extents.trim)
             if before is None:
                 return 0
@@ -432,7 +440,6 @@ class Arena:
     def after_fork_in_child(self) -> None:
         """Forget the parent's chunks; its pins are kept until `adopt`."""
         self._chunks = []
-        self._grow_lock = threading.Lock()
         self.pins.leave()
 
     def adopt(self, words: memoryview) -> None:

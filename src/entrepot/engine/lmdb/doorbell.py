@@ -58,11 +58,7 @@ class Doorbell:
     def ring(self, bell: Bell, version: int) -> None:
         """Wake everyone who waits for `bell`; `version` is the id of the transaction."""
         index = _index(bell)
-        word = version & 0xFFFFFFFF
-        if self._values[index] == word:
-            # A transaction that changed nothing has no id of its own. Any other value does.
-            word = int.from_bytes(os.urandom(4), "big")
-        self._values[index] = word
+        self._values[index] = version & 0xFFFFFFFF
         self._words.wake_all(index)
 
     def wait(self, bells: Sequence[Bell], seen: Seen, timeout: float | None) -> bool:

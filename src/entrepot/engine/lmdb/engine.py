@@ -46,7 +46,7 @@ class LmdbEngine:
         session: LmdbSession,
         growth_guard: GrowthGuard,
         between_slices: Callable[[], object],
-        make_room: Callable[[], bool],
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         """Open the environment in the directory `path`, made if it is not there.
 
@@ -153,7 +153,10 @@ class LmdbEngine:
                         tx.rung.clear()
                     if failpoints.ARMED:
                         failpoints.hit("engine.begun")
+                    pages = _pages(txn) if self.environment.pages_max else 0
                     result = fn(tx, *args)
+                    if pages and max(pages, self.environment.pages_max) < _pages(txn):
+                        raise lmdb.MapFullError("what is left is for deletes")
                     rung = tuple(tx.rung) if tx.rung else ()
                     version = txn.id() if rung else 0
                     if failpoints.ARMED:
@@ -194,16 +197,16 @@ class LmdbEngine:
         """Find room for a write that found the map full, or raise OutOfMemoryError.
 
         Pages that earlier commits freed cannot be reused while an older snapshot is read, also
-        by the dead. So, in this order: forget dead readers, grow, make room for that, and wait a
-        moment for the readers of other processes. That is what lets a delete work when all
-        is full.
+        by the dead. So, in this order: forget dead readers, grow, make room for that, wait a
+        moment for the readers of other processes, and use what is spared for this. That is what
+        lets a delete work when all is full.
         """
         if self.environment.env.reader_check():
             return
         try:
             self.environment.grow()
         except OutOfMemoryError as full:
-            if refused >= _FULL_TRIES:
+            if refused >= _FULL_TRIES and not self.environment.overdraw():
                 raise OutOfMemoryError(full.message, full.hint) from error
             if refused or not self._make_room():
                 time.sleep(_FULL_PAUSE_S)
@@ -317,6 +320,12 @@ class Reader:
         self.pid = pid
         self.thread = thread
         self.version = version
+
+
+def _pages(txn: lmdb.Transaction[bytes]) -> int:
+    """Return how many pages the data uses."""
+    stat = txn.stat(None)
+    return stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
 
 
 def _closed(**_options: bool) -> lmdb.Transaction[bytes]:

@@ -37,17 +37,19 @@ from entrepot.errors import CorruptError, OutOfMemoryError, UnavailableError
 
 __all__ = ["Environment", "GrowthGuard"]
 
-GrowthGuard = Callable[[int], "contextlib.AbstractContextManager[None]"]
-"""Called with the bytes that a map is to grow by: holds the depot's growth lock for the
-block, or raises OutOfMemoryError where the depot's `memory` setting forbids it."""
+GrowthGuard = Callable[[int, int], "contextlib.AbstractContextManager[None]"]
+"""Called with the bytes that a map is to grow by, and those that are to be left then: holds
+the depot's growth lock for the block, or raises OutOfMemoryError where the depot's `memory`
+setting forbids it."""
 
 NOBODY_WRITES = memoryview(bytes(4)).cast("I")
 """Stands in for LMDB's lock word where that cannot be read."""
 _LOST_TOKEN_S = 1.0
 _LOCK_WORD_AT = 64
 _THREAD_MASK = 0x3FFFFFFF
-_SIZE_KEY = b"\xfe"
-"""A key behind all packed tuples; writing it publishes the size of the map."""
+_SIZE_KEY = b"\xff\x01"
+"""A key behind all that a layer can use: how many bytes of the map data may use. Writing it
+publishes the size of the map."""
 
 
 class Environment:
@@ -70,8 +72,15 @@ class Environment:
     # Opening and closing.
 
     def _open(self) -> None:
-        data = self.path / "data.mdb"
         self.path.mkdir(mode=0o700, exist_ok=True)
+        with self._growth_guard(0, 0):  # see `_adopt_size`
+            self._open_at_its_size()
+        self.env.reader_check()
+        self.begin = self.env.begin
+        self._map_lock_word()
+
+    def _open_at_its_size(self) -> None:
+        data = self.path / "data.mdb"
         size = data.stat().st_size if data.exists() else 0
         first = settings.CATALOG_BYTES_FIRST if self.volatile else settings.DURABLE_BYTES_FIRST
         try:
@@ -79,16 +88,15 @@ class Environment:
             if self.volatile:
                 if self.env.info()["map_size"] > max(size, first):
                     self.env.close()
+                    os.truncate(data, size)  # LMDB made it longer: keep the evidence
                     raise CorruptError(
                         f"the catalog {data} is {size} bytes long and was longer",
                         "something truncated it; remove the depot with 'entrepot rm --depot'",
                     )
                 _reserve(data, max(size, first))
+            self._find_pages_max()
         except lmdb.Error as error:
             raise map_error(error, self.path) or error from error
-        self.env.reader_check()
-        self.begin = self.env.begin
-        self._map_lock_word()
 
     def _open_lmdb(self, map_bytes: int) -> lmdb.Environment:
         return lmdb.open(
@@ -158,8 +166,23 @@ class Environment:
 
     def adopt_size(self) -> None:
         """Take over the size that another process gave the map."""
-        with self._alone():
-            self.env.set_mapsize(0)
+        with self._alone(), self._growth_guard(0, 0):
+            self._adopt_size()
+
+    def _adopt_size(self) -> int:
+        # Under the growth lock: LMDB cuts a file that it maps writable to the size that it
+        # read before, and others may have made it longer meanwhile.
+        self.env.set_mapsize(0)
+        self._find_pages_max()
+        return self.env.info()["map_size"]
+
+    def _find_pages_max(self) -> None:
+        with self.env.begin() as txn:
+            value = txn.get(_SIZE_KEY)
+        size = self.env.info()["map_size"]
+        limit = int.from_bytes(value, "big") if value else size
+        is_overdrawn = self.volatile and 0 < size - limit <= settings.CATALOG_BYTES_SPARE
+        self.pages_max = limit // self.env.stat()["psize"] if is_overdrawn else 0
 
     def grow(self) -> None:
         """Make the map larger, or take over the size that another process gave it meanwhile.
@@ -167,30 +190,52 @@ class Environment:
         Raises:
             OutOfMemoryError: The `memory` setting or the machine's memory is used up.
         """
-        with self._alone():
+        with self._alone(), self._growth_guard(0, 0):
             old = self.env.info()["map_size"]
-            with self._growth_guard(0):
-                self.env.set_mapsize(0)
-                if self.env.info()["map_size"] > old:
+            if self._adopt_size() > old:
+                return
+            if not self.volatile:
+                self._grow_to(2 * old, limit=2 * old)
+                return
+            step = max(old // 2, settings.CATALOG_BYTES_STEP_MIN)
+            steps = (min(step, settings.CATALOG_BYTES_STEP_MAX), settings.CATALOG_BYTES_STEP_LAST)
+            for step in steps:
+                try:
+                    with self._growth_guard(step, settings.CATALOG_BYTES_SPARE):
+                        self._grow_to(old + step, limit=old + step)
+                except OutOfMemoryError:
+                    if step == steps[-1]:
+                        raise
+                else:
                     return
-            step = old
-            if self.volatile:
-                step = min(
-                    max(old // 2, settings.CATALOG_BYTES_STEP_MIN), settings.CATALOG_BYTES_STEP_MAX
-                )
-            with self._growth_guard(step if self.volatile else 0):
-                self.env.set_mapsize(0)
-                new = self.env.info()["map_size"]
-                if new > old:
-                    return
-                new = old + step
-                if self.volatile:
-                    _reserve(self.path / "data.mdb", new)
-                if failpoints.ARMED:
-                    failpoints.hit("engine.growing")
-                self.env.set_mapsize(new)
-                with self.env.begin(write=True) as txn:
-                    txn.put(_SIZE_KEY, new.to_bytes(8, "big"))
+
+    def overdraw(self) -> bool:
+        """Grow by what is spared for writes that free pages; tell whether that was possible.
+
+        Data may use no more pages than before (`pages_max`), so it is not used up by others.
+        """
+        with self._alone(), self._growth_guard(0, 0):
+            old = self.env.info()["map_size"]
+            if self._adopt_size() > old:
+                return True
+            if self.pages_max or not self.volatile:
+                return False
+            try:
+                with self._growth_guard(settings.CATALOG_BYTES_SPARE, 0):
+                    self._grow_to(old + settings.CATALOG_BYTES_SPARE, limit=old)
+            except OutOfMemoryError:
+                return False
+            return True
+
+    def _grow_to(self, size: int, *, limit: int) -> None:
+        if self.volatile:
+            _reserve(self.path / "data.mdb", size)
+        if failpoints.ARMED:
+            failpoints.hit("engine.growing")
+        self.env.set_mapsize(size)
+        with self.env.begin(write=True) as txn:
+            txn.put(_SIZE_KEY, limit.to_bytes(8, "big"))
+        self._find_pages_max()
 
     # A stopped writer.
 

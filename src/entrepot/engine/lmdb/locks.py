@@ -77,25 +77,37 @@ class GrowthLock:
     def forget_holder(self) -> None:
         """Make the lock between threads anew: in a forked child."""
         self._threads = threading.RLock()
+        self._depth = 0
 
     @contextlib.contextmanager
-    def guard(self, more: int, spare: int = 0) -> Generator[None]:
+    def guard(self, more: int, spare: int) -> Generator[None]:
         """Hold the lock, when `more` bytes may be reserved and `spare` are left then.
 
         Raises:
             OutOfMemoryError: They would exceed the bound.
         """
-        with self._threads:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.lockf(fd, fcntl.LOCK_EX)
-                used = self._used() if more else 0
-                if more and used + more + spare > self._bytes_max:
+        with self._threads, self._locked():
+            if more:
+                used = self._used()
+                if used + more + spare > self._bytes_max:
                     raise OutOfMemoryError(
                         f"the depot has reserved {used} bytes, {more} more would exceed "
                         f"memory={self._bytes_max}",
                         "delete something, or make a depot with more memory=",
                     )
-                yield
-            finally:
-                os.close(fd)
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Generator[None]:
+        # Opened by the outermost only: closing a descriptor drops the lock of all.
+        if self._depth:
+            yield
+            return
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX)
+            self._depth += 1
+            yield
+        finally:
+            self._depth = 0
+            os.close(fd)

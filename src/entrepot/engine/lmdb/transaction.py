@@ -27,6 +27,8 @@ __all__ = ["SHORT_KEY_BYTES_MAX", "LmdbTransaction"]
 _STORED_BYTES_MAX = 511
 _HASH_BYTES = 16
 SHORT_KEY_BYTES_MAX = _STORED_BYTES_MAX - _HASH_BYTES
+_RUNG = b"\xff\x02"
+"""A key behind all that a layer can use."""
 assert SHORT_KEY_BYTES_MAX == 495
 
 
@@ -119,6 +121,10 @@ class LmdbTransaction:
         return items
 
     def ring(self, bell: Bell) -> None:
+        if not self.rung:
+            # LMDB gives a transaction that changes nothing no id of its own, and the bell's word
+            # must be one that no other commit stores: so let this one change something.
+            self.txn.put(_RUNG, b"")
         self.rung.append(bell)
 
 

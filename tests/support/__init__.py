@@ -1,0 +1,1 @@
+"""What tests of processes, engines and crashes share: peers, homes of depots, conditions."""
