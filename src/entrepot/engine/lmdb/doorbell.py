@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from entrepot import settings
 from entrepot.engine.lmdb.futex import WAITV_WORDS_MAX, Words, wait_any
 from entrepot.engine.protocol import Bell, Seen
-from entrepot.errors import EntrepotError
+from entrepot.errors import ClosedError, EntrepotError
 
 if TYPE_CHECKING:
     import asyncio
@@ -176,6 +176,7 @@ class _Watcher:
             self._waiters.get(waiter.word, {}).pop(waiter.rung, None)
 
     def end(self) -> None:
+        self._fail(ClosedError("the depot was closed while a task waited"))
         with self._lock:
             self._ended = True
             self._nudge()
