@@ -84,7 +84,8 @@ class Attachment:
         self._opened.callback(self.engine.close)
         self.pin_table = PinTable(directory / "pins")
         self._opened.callback(self.pin_table.close)
-        self.session.begin(self.engine, self.pin_table.open)
+        with self.engine.using_spare():
+            self.session.begin(self.engine, self.pin_table.open)
         self.arena = Arena(
             directory,
             self.engine,
@@ -182,8 +183,9 @@ class Attachment:
         """Give back what dead sessions held; return how many there were."""
         for tier in self.tiers():
             engine = tier.engine
-            if engine.reap():
-                spaces.sweep(tier)
+            with contextlib.suppress(OutOfMemoryError):  # the rest when there is room
+                if engine.reap():
+                    spaces.sweep(tier)
         return self.session.free_dead_slots()
 
     def check_place(self) -> None:
@@ -240,7 +242,8 @@ class Attachment:
             for engine in self.engines():
                 engine.reopen()
             self.session.reopen()
-            self.session.begin(self.engine, self.pin_table.open)
+            with self.engine.using_spare():
+                self.session.begin(self.engine, self.pin_table.open)
             self.arena.adopt(self.pin_table.words(self.session.slot))
 
     # The end.

@@ -26,7 +26,7 @@ MODES = ("fifo", "lifo", "single")
 
 
 class SpacesMachine(RuleBasedStateMachine):
-    """The model: per variable a mode, {index: value}, and who waits; written without our helpers."""
+    """The model: per variable a mode, {index: value}, and who waits."""
 
     claims = Bundle("claims")
     waiters = Bundle("waiters")

@@ -9,8 +9,7 @@ import pytest
 
 import entrepot
 from entrepot import aio
-from entrepot.layers.spaces import Claim, Space, Values
-from entrepot.layers.spaces import core
+from entrepot.layers.spaces import Claim, Space, Values, core
 
 
 def _run(main, tmp_path):

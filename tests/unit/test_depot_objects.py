@@ -300,6 +300,19 @@ def test_a_catalog_full_of_small_objects_lets_them_be_deleted(depot):
     depot.objects.put(b"x" * 10_000)
 
 
+def test_an_extent_may_begin_where_a_chunk_began_whose_first_pieces_are_gone(depot):
+    pieces = [depot.objects.put(np.full(100_000, n, "u1")) for n in range(4)]
+    depot.objects.delete(pieces[:3])
+    depot.collect()
+    inside = depot.objects.put(np.full(250_000, 9, "u1"))
+    assert depot.check() == []
+    more = [depot.objects.put(np.full(50_000, 5, "u1")) for _ in range(20)]
+    assert depot.check() == []
+    assert (depot.objects.get(inside) == 9).all()
+    assert (depot.objects.get(pieces[3]) == 3).all()
+    assert all((depot.objects.get(key) == 5).all() for key in more)
+
+
 def test_memory_is_reused_and_goes_back_when_trimmed(depot):
     for _ in range(20):
         depot.objects.delete(depot.objects.put(np.ones(2_000_000)))

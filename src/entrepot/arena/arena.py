@@ -3,7 +3,10 @@
 Keys::
 
     ("blob", offset)                   -> Blob: size, users
-    ("held", session, "extent", base)  -> (offset, end) of what is taken and not sealed
+    ("held", session, "extent", end)   -> (offset, end) of what is taken and not sealed
+
+(By its end, which stays: the beginning of a chunk may be sealed, deleted and taken again, by
+the same session, while the rest of the chunk is in use.)
 
 Small blobs are cut from a chunk that this process has taken, so that storing one costs no
 transaction of its own; the chunk's held key shrinks in the transaction that seals a piece.
@@ -82,11 +85,10 @@ class ArenaStatistics:
 class _Extent:
     """An extent that this process has taken: a draft's own, or a chunk."""
 
-    __slots__ = ("at", "base", "end")
+    __slots__ = ("at", "end")
 
-    def __init__(self, base: int, end: int) -> None:
-        self.base = base
-        self.at = base
+    def __init__(self, at: int, end: int) -> None:
+        self.at = at
         self.end = end
 
 
@@ -165,7 +167,7 @@ class Arena:
         ref, extent = draft.ref, draft.extent
         tx.put(BLOB.int(ref.at), _encode(Blob(ref.size, 1)))
         extents.count_blob(tx, ref.size, 1)
-        key = self._engine.session.held_key("extent", extent.base)
+        key = self._engine.session.held_key("extent", extent.end)
         rest = ref.at + ref.size
         if rest < extent.end:
             tx.put(key, _encode(_Span(rest, extent.end)))
@@ -188,7 +190,7 @@ class Arena:
     def _drop(self, extent: _Extent) -> None:
         """Give back what is left of an extent that this process has taken."""
         if extent.at < extent.end:
-            key = self._engine.session.held_key("extent", extent.base)
+            key = self._engine.session.held_key("extent", extent.end)
             self._engine.write(_give_back, key)
 
     def drop_chunks(self) -> None:
@@ -227,7 +229,7 @@ class Arena:
         base = extents.allocate(tx, size, fresh=fresh)
         if base is None:
             return None, not extents.limbo_is_empty(tx)
-        key = self._engine.session.held_key("extent", base)
+        key = self._engine.session.held_key("extent", base + size)
         tx.put(key, _encode(_Span(base, base + size)))
         return base, False
 

@@ -51,10 +51,15 @@ def count_held(tx: Transaction, session: int) -> dict[str, int]:
     return counts
 
 
-def release_batch(tx: Transaction, session: int, releases: Mapping[str, Release]) -> bool:
-    """Give back some of what a dead session held; tell whether more is left."""
+def release_batch(
+    tx: Transaction,
+    session: int,
+    releases: Mapping[str, Release],
+    batch: int = settings.BATCH_KEYS,
+) -> bool:
+    """Give back up to `batch` things that a dead session held; tell whether more may be left."""
     prefix = Prefix(session, of=HELD)
-    items = tx.range(prefix.begin, prefix.end, limit=settings.BATCH_KEYS)
+    items = tx.range(prefix.begin, prefix.end, limit=batch)
     for key, value in items:
         kind = unpack(key[len(prefix.begin) :])[0]
         release = releases.get(kind) if isinstance(kind, str) else None
@@ -63,4 +68,4 @@ def release_batch(tx: Transaction, session: int, releases: Mapping[str, Release]
         rest = key[len(prefix.begin) + len(Prefix(kind).begin) :]
         tx.delete(key)
         release(tx, session, rest, value)
-    return len(items) == settings.BATCH_KEYS
+    return len(items) == batch

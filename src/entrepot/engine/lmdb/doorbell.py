@@ -11,7 +11,8 @@ A commit before 2 is seen there; a commit after 2 stores after 1, so 3 does not 
 wake-up is lost. Every transaction id is stored once, so "unchanged" proves that nobody
 rang; an incremented counter would not, since processes could write back an old value.
 
-A committer killed between its commit and 4 strands nobody: sleeps are slices of a second.
+A committer killed, stopped or interrupted between its commit and 4 strands nobody: sleeps are
+slices of a second, and after each the waiter checks its condition again.
 Two bells may share a word: a waiter then wakes for nothing, and sleeps again.
 """
 
@@ -85,6 +86,7 @@ class Doorbell:
                 return True
             if slice_s == settings.WAIT_SLICE_S:
                 self._between_slices()
+                return True
 
     async def wait_async(self, bells: Sequence[Bell], seen: Seen, timeout: float | None) -> bool:
         """As `wait`, on the running event loop; one thread watches for all its tasks."""
@@ -176,7 +178,7 @@ class _Watcher:
             self._waiters.get(waiter.word, {}).pop(waiter.rung, None)
 
     def end(self) -> None:
-        self._fail(ClosedError("the depot was closed while a task waited"))
+        self._tell_all(ClosedError("the depot was closed while a task waited"))
         with self._lock:
             self._ended = True
             self._nudge()
@@ -214,11 +216,13 @@ class _Watcher:
             self._reaped_at = now
             try:
                 self._between_slices()
-            except EntrepotError as error:
-                self._fail(error)
+            except EntrepotError as error:  # the depot was removed, or closed
+                self._tell_all(error)
+            else:
+                self._tell_all()
 
-    def _fail(self, error: EntrepotError) -> None:
-        """Give all who wait the error that this thread met: the depot was removed, or closed."""
+    def _tell_all(self, error: EntrepotError | None = None) -> None:
+        """Let all who wait check again, or give them the error that this thread met."""
         with self._lock:
             waiters = [waiter for at_word in self._waiters.values() for waiter in at_word.values()]
             self._waiters.clear()

@@ -6,13 +6,15 @@ The hot paths are `read` and `write`. What they do besides LMDB's own work: take
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 import lmdb
 
+from entrepot import settings
 from entrepot.engine import failpoints, held
 from entrepot.engine.lmdb.doorbell import Doorbell
 from entrepot.engine.lmdb.environment import NOBODY_WRITES, Environment, GrowthGuard
@@ -68,6 +70,7 @@ class LmdbEngine:
         self._releases: dict[str, Release] = {}
         self._writing = LmdbTransaction()
         self._is_writing = False
+        self._uses_spare = False
         self._adopt()
 
     def _adopt(self) -> None:
@@ -155,7 +158,9 @@ class LmdbEngine:
                         failpoints.hit("engine.begun")
                     pages = _pages(txn) if self.environment.pages_max else 0
                     result = fn(tx, *args)
-                    if pages and max(pages, self.environment.pages_max) < _pages(txn):
+                    if pages and not self._uses_spare and max(
+                        pages, self.environment.pages_max
+                    ) < _pages(txn):
                         raise lmdb.MapFullError("what is left is for deletes")
                     rung = tuple(tx.rung) if tx.rung else ()
                     version = txn.id() if rung else 0
@@ -242,10 +247,32 @@ class LmdbEngine:
         return len(dead)
 
     def release(self, session: int) -> None:
-        """Give back all that a session holds in this engine."""
-        while self.write(held.release_batch, session, self._releases):
-            if failpoints.ARMED:
+        """Give back all that a session holds in this engine.
+
+        Raises:
+            OutOfMemoryError: The map is so full that not even one thing can be given back.
+        """
+        batch, has_more = settings.BATCH_KEYS, True
+        while has_more:
+            try:
+                with self.using_spare():
+                    has_more = self.write(held.release_batch, session, self._releases, batch)
+            except OutOfMemoryError:
+                if batch == 1:
+                    raise
+                batch = 1  # that needs few pages at once
+            if has_more and failpoints.ARMED:
                 failpoints.hit("reaper.halfway")
+
+    @contextlib.contextmanager
+    def using_spare(self) -> Generator[None]:
+        """Let writes of the block use what is spared for a full map: they free it for others."""
+        with self._write_lock:
+            self._uses_spare = True
+            try:
+                yield
+            finally:
+                self._uses_spare = False
 
     def oldest_snapshot(self) -> int | None:
         """Return the version of the oldest snapshot that a reader still uses; None if none."""
