@@ -282,6 +282,8 @@ class _Mailroom:
                     future.result()
         finally:
             del self._arrived[waiter.number]
+            if not arrived.cancel() and not arrived.cancelled():
+                arrived.exception()  # it may hold an error that nobody waits for any more
 
     async def _carry(self, session: int) -> None:
         try:

@@ -67,9 +67,10 @@ class Attachment:
     def _open(self) -> None:
         directory = self.directory
         self._bells = open_bells(directory / "bells")
-        self._growth = GrowthLock(
+        self._growth = growth = GrowthLock(
             directory / "growth", bytes_max=self.memory_max, used=self.reserved_bytes
         )
+        self._opened.callback(growth.close)
         self.session = LmdbSession(directory / "sessions")
         self._opened.callback(self.session.forget)
         self.engine = LmdbEngine(
@@ -273,6 +274,7 @@ class Attachment:
             self.pin_table.close()
             for engine in self.engines():
                 engine.close()
+            self._growth.close()
             if is_unused:
                 remove_directory(self.directory)
             leave_root(root, remove=root == settings.memory_root())
@@ -349,8 +351,8 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
     if directory.exists():
         remove_directory(directory)  # half made: its maker died
     places.private_directory(directory)
-    places.check_room(directory)
     try:
+        places.check_room(directory)
         places.Format(settings.FORMAT_VERSION, places.boot_id(), bound).write(directory)
     except BaseException:
         remove_directory(directory)

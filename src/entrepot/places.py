@@ -63,7 +63,7 @@ class Format:
         """
         try:
             words = (directory / _FORMAT).read_text(errors="replace").split()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         if len(words) != 4 or words[0] != "entrepot" or not (words[1] + words[3]).isdigit():
             raise CorruptError(f"{directory / _FORMAT} does not describe a depot")
@@ -167,7 +167,7 @@ def choose_root(directory: Path | None, name: str, memory_max: int | None) -> Pa
         warnings.warn(
             f"{reason}: the depot lives in {disk}, on a disk, and is slower; "
             "set ENTREPOT_DIR to choose a place",
-            stacklevel=4,
+            stacklevel=3,
         )
     return disk
 

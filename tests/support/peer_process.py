@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -20,7 +21,7 @@ def serve(channel: Connection) -> None:
     while True:
         try:
             fn, arguments = cloudpickle.loads(channel.recv_bytes())
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             break
         try:
             answer = (True, fn(here, *arguments))
@@ -29,7 +30,8 @@ def serve(channel: Connection) -> None:
             error.__context__ = None
             answer = (False, error)
         del fn, arguments
-        channel.send_bytes(_pickled(answer))
+        with contextlib.suppress(BrokenPipeError):  # the test is over
+            channel.send_bytes(_pickled(answer))
         del answer
     if here.depot is not None:
         here.depot.close()

@@ -31,7 +31,7 @@ from entrepot.engine.keys import Prefix, unpack
 from entrepot.engine.lmdb import LmdbEngine, slots
 from entrepot.engine.lmdb.environment import GrowthGuard
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import NotFoundError, OutOfMemoryError
+from entrepot.errors import CorruptError, NotFoundError, OutOfMemoryError
 
 __all__ = ["Arena", "ArenaStatistics"]
 
@@ -129,6 +129,10 @@ class Arena:
         """
         self._engine = engine
         self._region = Region(directory / "arena", size_max)
+        if self._region.is_new and engine.read(extents.get_state).reserved:
+            self._region.close()
+            self._region.path.unlink()
+            raise CorruptError(f"the arena {self._region.path} is lost or empty, and was not")
         self._pin_table = pin_table
         self.pins = Pins(words, self._region.map)
         self._growth_guard = growth_guard

@@ -31,7 +31,8 @@ class Region:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         length = _page_up(2 * size_max)
         found = os.fstat(self._fd).st_size
-        if found == 0:
+        self.is_new = found == 0
+        if self.is_new:
             os.ftruncate(self._fd, length)
         elif found != length:
             os.close(self._fd)

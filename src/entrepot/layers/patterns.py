@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Callable
 
-from entrepot.errors import LimitError
+from entrepot.errors import LimitError, TypeMismatchError
 
 __all__ = ["matcher"]
 
@@ -16,7 +16,10 @@ def matcher(pattern: str, *, regex: bool) -> Callable[[str], bool]:
 
     Raises:
         LimitError: The regular expression is malformed.
+        TypeMismatchError: The pattern is not a string.
     """
+    if not isinstance(pattern, str):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+        raise TypeMismatchError(f"pattern is {pattern!r}, a {type(pattern).__name__}")
     if pattern == "*" and not regex:
         return lambda name: True
     try:

@@ -109,6 +109,7 @@ class Doorbell:
         finally:
             for waiter, watcher in watched:
                 watcher.remove(waiter)
+                _forget(waiter.rung)
         for rung in done:
             rung.result()
         return bool(done)
@@ -235,6 +236,12 @@ def _tell(waiter: _Waiter, error: EntrepotError | None = None) -> None:
         waiter.loop.call_soon_threadsafe(_set, waiter.rung, error)
     except RuntimeError:
         return  # its event loop was closed: nobody waits any more
+
+
+def _forget(future: asyncio.Future[None]) -> None:
+    """Let go of a future that nobody awaits any more, and of an error that it may hold."""
+    if not future.cancel() and not future.cancelled():
+        future.exception()
 
 
 def _set(rung: asyncio.Future[None], error: EntrepotError | None = None) -> None:

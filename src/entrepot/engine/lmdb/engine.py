@@ -158,9 +158,11 @@ class LmdbEngine:
                         failpoints.hit("engine.begun")
                     pages = _pages(txn) if self.environment.pages_max else 0
                     result = fn(tx, *args)
-                    if pages and not self._uses_spare and max(
-                        pages, self.environment.pages_max
-                    ) < _pages(txn):
+                    if (
+                        pages
+                        and not self._uses_spare
+                        and max(pages, self.environment.pages_max) < _pages(txn)
+                    ):
                         raise lmdb.MapFullError("what is left is for deletes")
                     rung = tuple(tx.rung) if tx.rung else ()
                     version = txn.id() if rung else 0

@@ -75,9 +75,9 @@ class Environment:
         self.path.mkdir(mode=0o700, exist_ok=True)
         with self._growth_guard(0, 0):  # see `_adopt_size`
             self._open_at_its_size()
+            self._map_lock_word()
         self.env.reader_check()
         self.begin = self.env.begin
-        self._map_lock_word()
 
     def _open_at_its_size(self) -> None:
         data = self.path / "data.mdb"
@@ -97,6 +97,7 @@ class Environment:
             self._find_pages_max()
         except lmdb.Error as error:
             raise map_error(error, self.path) or error from error
+        self._keep_spare()
 
     def _open_lmdb(self, map_bytes: int) -> lmdb.Environment:
         return lmdb.open(
@@ -222,6 +223,7 @@ class Environment:
                 return False
             try:
                 with self._growth_guard(settings.CATALOG_BYTES_SPARE, 0):
+                    os.truncate(self.path / "spare", 0)
                     self._grow_to(old + settings.CATALOG_BYTES_SPARE, limit=old)
             except OutOfMemoryError:
                 return False
@@ -236,6 +238,13 @@ class Environment:
         with self.env.begin(write=True) as txn:
             txn.put(_SIZE_KEY, limit.to_bytes(8, "big"))
         self._find_pages_max()
+        self._keep_spare()
+
+    def _keep_spare(self) -> None:
+        """Reserve what is spared in a file of its own: where memory is full, that is there."""
+        if self.volatile and not self.pages_max:
+            with contextlib.suppress(OutOfMemoryError):
+                _reserve(self.path / "spare", settings.CATALOG_BYTES_SPARE)
 
     # A stopped writer.
 
@@ -304,7 +313,7 @@ def is_stopped(thread: int) -> bool:
 
 def _reserve(path: Path, size: int) -> None:
     """Reserve every page of a file, so that touching one is never a SIGBUS."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, size)
     except OSError as error:

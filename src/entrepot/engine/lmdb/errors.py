@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import lmdb
 
+from entrepot import settings
 from entrepot.errors import (
     CorruptError,
     DiskFullError,
@@ -75,10 +77,18 @@ def map_error(error: lmdb.Error, path: Path) -> EntrepotError | None:
 
 def _from_system(error: lmdb.Error, path: Path) -> EntrepotError:
     number = getattr(error, "code", 0)
-    if number == errno.ENOSPC or "No space left" in str(error):
+    if number == errno.ENOSPC or "No space left" in str(error) or _is_short_write(error, path):
         return DiskFullError(
             f"the disk that holds {path} is full", "free some space; nothing was lost"
         )
     if number == errno.ENOMEM or "Cannot allocate memory" in str(error):
         return OutOfMemoryError(f"no memory to map {path}: {error}")
     return UnavailableError(f"cannot use the catalog {path}: {error}")
+
+
+def _is_short_write(error: lmdb.Error, path: Path) -> bool:
+    """Tell whether a disk took only a part of a write, which LMDB calls an I/O error: it is full."""
+    if "Input/output error" not in str(error):
+        return False
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize < settings.MIB

@@ -69,7 +69,8 @@ class GrowthLock:
 
     def __init__(self, path: Path, *, bytes_max: int, used: Callable[[], int]) -> None:
         """Take the bound, and what tells how many bytes the files have reserved now."""
-        self._path = path
+        # One descriptor for life: a depot that was removed can still be closed in good order.
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._bytes_max = bytes_max
         self._used = used
         self.forget_holder()
@@ -99,15 +100,17 @@ class GrowthLock:
 
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
-        # Opened by the outermost only: closing a descriptor drops the lock of all.
         if self._depth:
             yield
             return
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX)
             self._depth += 1
             yield
         finally:
             self._depth = 0
-            os.close(fd)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)

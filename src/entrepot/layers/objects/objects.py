@@ -450,6 +450,8 @@ def _checked(id: object) -> int:
 
 
 def _check_limit(limit: int | None) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, (int, type(None))):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+        raise TypeMismatchError(f"limit is {limit!r}, a {type(limit).__name__}")
     if limit is not None and limit < 0:
         raise LimitError(f"limit is {limit}, it cannot be negative")
 

@@ -1,0 +1,106 @@
+"""Ctrl-C while a process waits.
+
+Guaranteed: the wait ends at once with KeyboardInterrupt, nothing was taken, nobody is left in
+line, and the depot goes on.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support.conditions import is_in_futex, wait_until
+from support.homes import Home
+from support.peers import Peer
+
+Start = Callable[..., Peer]
+
+WAITS: dict[str, Callable[[Any], object]] = {
+    "find": lambda here: here.depot.space("s").find("v"),
+    "fetch": lambda here: here.depot.space("s").fetch("v"),
+    "fetch with a timeout": lambda here: here.depot.space("s").fetch("v", timeout=100),
+    "claim": lambda here: here.depot.space("s").claim("v"),
+    "ifetch": lambda here: next(here.depot.space("s").ifetch("v")),
+    "get_name": lambda here: here.depot.objects.get_name("n", wait=True),
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_ctrl_c_ends_a_wait_and_leaves_nobody_in_line(home: Home, peers: Start, what: str) -> None:
+    with home.open("64M") as depot:
+        space = depot.space("s")
+        waiter = peers()
+        asked = waiter.begin(WAITS[what])
+        if what != "get_name":
+            wait_until(space.variables, "the peer is in line")
+        wait_until(lambda: is_in_futex(waiter.pid), "the peer sleeps")
+        waiter.send(signal.SIGINT)
+        assert isinstance(asked.error(), KeyboardInterrupt)
+        assert all(v.fetchers + v.finders == 0 for v in space.variables())
+        space.store("v", 1)
+        assert waiter.run(lambda here: here.depot.space("s").fetch("v")) == 1
+
+
+def test_a_signal_whose_handler_does_not_raise_does_not_end_a_wait(
+    home: Home, peers: Start
+) -> None:
+    with home.open("64M") as depot:
+        waiter = peers()
+        waiter.run(lambda here: signal.signal(signal.SIGUSR1, lambda *_: None) and None)
+        asked = waiter.begin(lambda here: here.depot.space("s").fetch("v", timeout=60))
+        wait_until(lambda: depot.space("s").variables(), "the peer is in line")
+        for _ in range(5):
+            wait_until(lambda: is_in_futex(waiter.pid), "the peer sleeps")
+            waiter.send(signal.SIGUSR1)
+        depot.space("s").store("v", 1)
+        assert asked.result() == 1
+
+
+def test_ctrl_c_at_any_moment_of_many_operations_leaves_the_depot_sound(
+    home: Home, peers: Start
+) -> None:
+    def work(here: Any) -> int:
+        import itertools
+
+        space, objects = here.depot.space("s"), here.depot.objects
+        done = 0
+        try:
+            for number in itertools.count():
+                space.store("v", bytes(20_000))
+                objects.delete(objects.put(bytes(200_000)))
+                with space.claim("v", timeout=60):
+                    pass
+                done = number
+        except KeyboardInterrupt:
+            return done
+
+    with home.open("64M") as depot:
+        worker = peers()
+        for _ in range(30):
+            asked = worker.begin(work)
+            before = depot.attached.engine.read(lambda tx: tx.version)
+            wait_until(
+                lambda b=before: depot.attached.engine.read(lambda tx: tx.version) > b, "it works"
+            )
+            worker.send(signal.SIGINT)
+            asked.result()
+            assert depot.check() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_process_ended_by_a_signal_leaves_nobody_in_line(
+    home: Home, peers: Start, number: signal.Signals
+) -> None:
+    with home.open("64M") as depot:
+        with Peer(home) as waiter:
+            waiter.begin(lambda here: here.depot.space("s").fetch("v"))
+            wait_until(lambda: depot.space("s").variables(), "the peer is in line")
+            waiter.send(number)
+            assert waiter.process.wait(60) == -number
+            waiter._is_killed = True
+        depot.collect()
+        depot.space("s").store("v", 1)
+        assert depot.space("s").try_fetch("v") == 1
