@@ -154,8 +154,8 @@ class Attachment:
     def _guard_arena(self, more: int, spare: int) -> AbstractContextManager[None]:
         """Guard a growth of the arena: it leaves the catalog a share, to grow into."""
         catalog = (self.directory / "catalog" / "data.mdb").stat().st_size
-        share = self.memory_max // settings.CATALOG_SHARE + settings.CATALOG_BYTES_SPARE
-        return self._growth.guard(more, spare + max(0, share - catalog))
+        share = self.memory_max // settings.CATALOG_SHARE - catalog
+        return self._growth.guard(more, spare + max(share, 0) + settings.CATALOG_BYTES_SPARE)
 
     def make_room(self) -> bool:
         """Return the free end of the arena to the system; tell whether there was any."""

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 import entrepot
+from entrepot import settings
+from entrepot.engine import failpoints
 from support.conditions import PATIENCE_S
 from support.homes import Home
 
@@ -118,3 +120,30 @@ def test_a_depot_closed_under_threads_that_wait_ends_their_waits_with_a_clear_er
             pass
         depot.close()
         assert "closed" in waiting.result(PATIENCE_S)
+
+
+def test_the_arena_and_the_catalog_may_grow_at_the_same_time(home: Home) -> None:
+    # Each needs the growth lock and the write lock: both must take them in the same order.
+    with home.open("256M") as depot:
+        engine = depot.attached.engine
+        begun, caught = threading.Event(), threading.Event()
+
+        def pause() -> None:
+            failpoints.disarm()
+            begun.set()
+            caught.wait(0.5)  # the other thread comes as far as the locks let it
+
+        def grow_the_arena() -> None:
+            failpoints.arm("arena.reserved", pause)
+            depot.objects.put(np.zeros(30_000_000, np.uint8))
+
+        def grow_the_catalog() -> None:
+            begun.wait(PATIENCE_S)
+            depot.objects.put_many([bytes(15_000)] * 400)
+            caught.set()
+
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(grow_the_arena), pool.submit(grow_the_catalog)]:
+                done.result(PATIENCE_S)
+        assert engine.environment.env.info()["map_size"] > settings.CATALOG_BYTES_FIRST
+        assert depot.objects.count() == 401

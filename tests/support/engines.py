@@ -51,6 +51,7 @@ def open_lmdb(
     finally:
         session.end()
         engine.close()
+        growth.close()
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ import contextlib
 import gc
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,11 +28,23 @@ from entrepot.engine.memory import MemoryEngine, MemoryStore
 from entrepot.engine.protocol import Transaction
 from entrepot.layers import values
 from entrepot.layers.objects import OBJECT, Objects
-from entrepot.layers.spaces import Space, Spaces, records, spaces, workspaces
+from entrepot.layers.spaces import Space, Spaces, VariableInfo, core, records, spaces, workspaces
 from entrepot.layers.tier import Tier
+from entrepot.waiting import Deadline
 from support.homes import memory_directory
 
-__all__ = ["KINDS", "Rig", "memory_tier", "problems_of", "rig", "rig_of", "tier"]
+__all__ = [
+    "KINDS",
+    "InLine",
+    "Rig",
+    "counts",
+    "info_of",
+    "memory_tier",
+    "problems_of",
+    "rig",
+    "rig_of",
+    "tier",
+]
 
 KINDS = ("memory", "volatile", "durable")
 """The executable specification; LMDB and arena in memory; LMDB on disk."""
@@ -111,11 +124,10 @@ def _records(tx: Transaction) -> Iterator[bytes]:
 
 def _held(tx: Transaction, *kinds: str) -> list[bytes]:
     """Return the keys of what any session holds, of the given kinds or of all but chunks."""
-    return [
-        key
-        for key, _ in tx.range(HELD.begin, HELD.end)
-        if ((kind := unpack(key)[2]) in kinds if kinds else kind not in ("extent", "space"))
-    ]
+    found = [key for key, _ in tx.range(HELD.begin, HELD.end)]
+    if kinds:
+        return [key for key in found if unpack(key)[2] in kinds]
+    return [key for key in found if unpack(key)[2] not in ("extent", "space")]
 
 
 def _int(element: object) -> int:
@@ -137,7 +149,9 @@ def assert_nothing_is_left(rig: Rig) -> None:
     assert problems_of(rig.tier) == []
     for layer in ("object", "user", "name", "named", "space", "blob", "paged", "page"):
         prefix = Prefix(layer)
-        left = engine.read(lambda tx, p=prefix: [unpack(key) for key, _ in tx.range(p.begin, p.end)])
+        left = engine.read(
+            lambda tx, p=prefix: [unpack(key) for key, _ in tx.range(p.begin, p.end)]
+        )
         assert [key for key in left if key != ("space", "number")] == []
 
 
@@ -238,3 +252,44 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
 def tier(rig: Rig) -> Tier:
     """Return a fresh tier of each kind."""
     return rig.tier
+
+
+# Standing in line, as a process that waits does, without a thread.
+
+
+class InLine:
+    """One who waits in a variable's line."""
+
+    def __init__(self, space: Space, variable: str, want: core.Want = core.FETCH_ONE) -> None:
+        self.space, self.variable, self.want = space, variable, want
+        waiter = space.join_line(variable, want)
+        assert isinstance(waiter, core.Waiter), f"it had not to wait, it got {waiter}"
+        self.waiter = waiter
+
+    def has_mail(self) -> bool:
+        """Tell whether something was given to it."""
+        return self.space.engine.read(core.has_mail, self.waiter)
+
+    def taken(self) -> core.Taken:
+        """Leave the line with what was given, or raise as a wait whose time is over."""
+        return self.space.leave_line(self.variable, self.want, self.waiter, Deadline(0))
+
+    def value(self) -> Any:
+        """Return the value that was given."""
+        return self.space.loaded(self.taken())
+
+    def cancel(self) -> None:
+        """Leave the line, whatever was given."""
+        self.space.cancel_wait(self.waiter)
+
+
+def info_of(space: Space, variable: str) -> VariableInfo:
+    """Return what is known of one variable."""
+    (info,) = [info for info in space.variables() if info.name == variable]
+    return info
+
+
+def counts(space: Space, variable: str) -> tuple[int, int, int, int]:
+    """Return how many values, fetchers, finders and claims a variable has."""
+    info = info_of(space, variable)
+    return info.values, info.fetchers, info.finders, info.claimed

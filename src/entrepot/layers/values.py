@@ -22,6 +22,7 @@ from __future__ import annotations
 import copyreg
 import importlib
 import io
+import math
 import pickle
 import struct
 import sys
@@ -119,13 +120,30 @@ def encode_tree(tree: Tree) -> bytes:
     Raises:
         TypeMismatchError: A field is of a type that no other language could read.
     """
+    for name in (tree.typename, *tree.fields, *tree.members):
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+            raise TypeMismatchError(f"an object has a part named {name!r}", "names are strings")
     try:
+        for field in tree.fields.values():
+            _check_field(field)
         return _TREE + _encode(tree) + _stamp(_time())
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeMismatchError(
             f"a field of {tree.typename} cannot be stored: {error}",
             "fields are None, bool, int, float, str, bytes, and lists and dicts of them",
         ) from error
+
+
+def _check_field(field: object) -> None:
+    """Refuse what msgpack would store, and give back as something else."""
+    if isinstance(field, (list, tuple)) and type(field) in (list, tuple):
+        for item in field:
+            _check_field(item)
+    elif isinstance(field, dict):
+        for item in field.values():
+            _check_field(item)
+    elif not isinstance(field, (bool, int, float, str, bytes, type(None))):
+        raise TypeError(f"it holds a {type(field).__name__}")
 
 
 def bulk_record(encoded: Encoded, ref: Ref) -> bytes:
@@ -184,8 +202,10 @@ def decode(record: bytes, view: memoryview | None = None) -> Any:
 
 def _decode_bulk_value(form: int, bulk: _Bulk, view: memoryview) -> Any:
     if form == TENSOR:
-        dtype, shape, order = _parsed.get(bulk.head) or _parse(bulk.head)
-        return _ndarray(shape, dtype, view, 0, None, order)
+        dtype, shape, order, count = _parsed.get(bulk.head) or _parse(bulk.head)
+        # Not ndarray(): that would make the mapping itself its base, which is writeable.
+        flat = _frombuffer(view, dtype, count)
+        return flat if len(shape) == 1 else flat.reshape(shape, order=order)
     buffers: list[memoryview] = []
     at = 0
     for size in bulk.sizes:
@@ -225,9 +245,10 @@ def _encode_bytes(value: bytes) -> bytes | Encoded:
 # the next multiple of 16 of the record, so that an array on top of it is aligned.
 
 _headers: dict[tuple[str, tuple[int, ...], bool], bytes] = {}
-_parsed: dict[bytes, tuple[np.dtype[Any], tuple[int, ...], Any]] = {}
+_parsed: dict[bytes, tuple[np.dtype[Any], tuple[int, ...], Any, int]] = {}
 _ndarray: Any = None
-"""numpy.ndarray, once a header was parsed."""
+_frombuffer: Any = None
+"""numpy's, once a header was parsed."""
 _HEADERS_MAX = 1024
 _PLAIN_KINDS = frozenset("biufcSUmM")
 
@@ -259,20 +280,20 @@ def _decode_array(record: bytes) -> np.ndarray[Any, np.dtype[Any]]:
     size = record[1]
     header = record[2 : 2 + size]
     parsed = _parsed.get(header) or _parse(header)
-    dtype, shape, order = parsed
+    dtype, shape, order, _ = parsed
     return _ndarray(shape, dtype, record, (2 + size + 15) & -16, None, order)
 
 
-def _parse(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any]:
-    global _ndarray
+def _parse(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
+    global _ndarray, _frombuffer
     import numpy as np
 
     text, shape, fortran = _decode_scalar(header)
-    parsed = (np.dtype(text), tuple(shape), "F" if fortran else "C")
+    parsed = (np.dtype(text), tuple(shape), "F" if fortran else "C", math.prod(shape))
     if len(_parsed) >= _HEADERS_MAX:
         _parsed.clear()
     _parsed[header] = parsed
-    _ndarray = np.ndarray
+    _ndarray, _frombuffer = np.ndarray, np.frombuffer
     return parsed
 
 

@@ -87,7 +87,7 @@ def _from_system(error: lmdb.Error, path: Path) -> EntrepotError:
 
 
 def _is_short_write(error: lmdb.Error, path: Path) -> bool:
-    """Tell whether a disk took only a part of a write, which LMDB calls an I/O error: it is full."""
+    """Tell whether a full disk took only a part of a write: LMDB calls that an I/O error."""
     if "Input/output error" not in str(error):
         return False
     found = os.statvfs(path)

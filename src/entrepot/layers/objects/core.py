@@ -27,7 +27,6 @@ __all__ = [
     "check_count",
     "count_objects",
     "delete_many",
-    "delete_object",
     "get_record",
     "list_records",
     "missing",
@@ -81,41 +80,51 @@ def parents_of(tx: Transaction, number: int) -> list[int]:
     return [as_int(unpack(key)[-1]) for key, _ in tx.range(begin, after(begin))]
 
 
-def delete_object(tx: Transaction, bulk: Bulk, number: int, *, deep: bool, force: bool) -> int:
-    """Delete an object; return how many objects went with it.
+def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, force: bool) -> int:
+    """Delete several objects, and with `deep` what only they need; return how many are gone.
+
+    Without recursion: trees may be nested deeper than calls.
 
     Raises:
-        ConflictError: It is a member of a tree, and `force` is not set.
+        ConflictError: One is a member of a tree that is not among them, and `force` is not set.
     """
-    record = tx.get(object_key(number))
-    if record is None:
-        return 0
-    parents = parents_of(tx, number)
-    if parents and not force:
-        raise ConflictError(
-            f"object {number:016x} is a member of {parents[0]:016x}",
-            "delete that one, or pass force=True to delete both",
-        )
-    deleted = 0
-    for parent in parents:
-        deleted += delete_object(tx, bulk, parent, deep=False, force=True)
-    tx.delete(object_key(number))
-    tx.put(COUNT, (count_objects(tx) - 1).to_bytes(8, "big"))
-    names.drop_all(tx, number)
-    release_record(tx, bulk, record)
-    deleted += 1
-    tree = values.tree_of(record)
-    for member in set(tree.members.values()) if tree is not None else ():
-        tx.delete(USER.int(member) + pack_int(number))
-        if deep and not parents_of(tx, member) and not names.names_of(tx, member):
-            deleted += delete_object(tx, bulk, member, deep=True, force=False)
+    doomed = dict.fromkeys(number for number in numbers if tx.get(object_key(number)) is not None)
+    waiting = list(doomed)
+    while waiting:
+        number = waiting.pop()
+        others = [parent for parent in parents_of(tx, number) if parent not in doomed]
+        if others and not force:
+            raise ConflictError(
+                f"object {number:016x} is a member of {others[0]:016x}",
+                "delete that one, or pass force=True to delete both",
+            )
+        waiting += others
+        doomed |= dict.fromkeys(others)
+    deleted = len(doomed)
+    members = {number: _remove(tx, bulk, number) for number in doomed}
+    waiting = [member for number in numbers for member in members.get(number, ())] if deep else []
+    while waiting:
+        number = waiting.pop()
+        is_there = tx.get(object_key(number)) is not None
+        if is_there and not parents_of(tx, number) and not names.names_of(tx, number):
+            waiting += _remove(tx, bulk, number)
+            deleted += 1
+    if deleted:
+        tx.put(COUNT, (count_objects(tx) - deleted).to_bytes(8, "big"))
     return deleted
 
 
-def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, force: bool) -> int:
-    """Delete several objects; return how many are gone."""
-    # Trees first, so that members named in the same call are free to go.
-    return sum(delete_object(tx, bulk, n, deep=deep, force=force) for n in sorted(numbers)[::-1])
+def _remove(tx: Transaction, bulk: Bulk, number: int) -> set[int]:
+    """Remove an object that exists; return its members."""
+    record = tx.pop(object_key(number))
+    assert record is not None
+    names.drop_all(tx, number)
+    release_record(tx, bulk, record)
+    tree = values.tree_of(record)
+    members = set(tree.members.values()) if tree is not None else set[int]()
+    for member in members:
+        tx.delete(USER.int(member) + pack_int(number))
+    return members
 
 
 def read_tree(tx: Transaction, bulk: Bulk, number: int) -> dict[int, Found]:

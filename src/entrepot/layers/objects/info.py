@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from entrepot.errors import LimitError
@@ -9,6 +10,7 @@ from entrepot.errors import LimitError
 __all__ = ["ID_MAX", "ObjectId", "ObjectInfo", "Usage"]
 
 ID_MAX = (1 << 64) - 1
+_DIGITS = re.compile("[0-9a-fA-F]{1,16}")
 
 
 class ObjectId(int):
@@ -23,11 +25,8 @@ class ObjectId(int):
         Raises:
             LimitError: The text is no such number.
         """
-        try:
-            number = int(text, 16)
-        except (TypeError, ValueError):
-            number = -1
-        if not 0 < number <= ID_MAX or len(text) > 16:
+        number = int(text, 16) if isinstance(text, str) and _DIGITS.fullmatch(text) else 0  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+        if not number:
             raise LimitError(f"{text!r} is no object id", "ids are up to 16 hex digits")
         return cls(number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -77,23 +78,13 @@ class Objects:
         if name is not None:
             values.check_name(name, "name")
         small = [(number, record) for number, record in records if isinstance(record, bytes)]
-        big = [(number, record) for number, record in records if not isinstance(record, bytes)]
-        self._put_drafts(big, [], small, name)
-
-    def _put_drafts(
-        self,
-        big: list[tuple[int, values.Encoded]],
-        drafts: list[tuple[int, values.Encoded, Draft]],
-        small: list[tuple[int, bytes]],
-        name: str | None,
-    ) -> None:
-        """Write the drafts one inside the other, then store everything in one transaction."""
-        if len(drafts) < len(big):
-            number, encoded = big[len(drafts)]
-            with self._bulk.draft(encoded.buffers) as draft:
-                self._put_drafts(big, [*drafts, (number, encoded, draft)], small, name)
-            return
-        self._engine.write(self._put_all, drafts, small, name)
+        with contextlib.ExitStack() as stack:
+            drafts = [
+                (number, record, stack.enter_context(self._bulk.draft(record.buffers)))
+                for number, record in records
+                if not isinstance(record, bytes)
+            ]
+            self._engine.write(self._put_all, drafts, small, name)
 
     def _put_all(
         self,
@@ -244,7 +235,7 @@ class Objects:
         Raises:
             ConflictError: An object is a member of a tree, and `force` is not set.
         """
-        numbers = [_checked(id) for id in ([ids] if isinstance(ids, int) else ids)]
+        numbers = [_checked(id) for id in (ids if isinstance(ids, Iterable) else [ids])]
         return self._engine.write(core.delete_many, self._bulk, numbers, deep, force)
 
     def list(
@@ -409,28 +400,49 @@ class Objects:
 
 
 def _describe_tree(records: dict[int, bytes], number: int) -> dict[str, Any]:
-    info = _info(number, records[number])
-    meta: dict[str, Any] = {
-        "id": str(info.id),
-        "typename": info.typename,
-        "nbytes": info.nbytes,
-        "created": info.created,
-    }
-    meta |= {k: v for k, v in values.describe(records[number]).fields.items() if k not in meta}
-    tree = values.tree_of(records[number])
-    if tree is not None:
-        meta["members"] = {
-            name: _describe_tree(records, member) for name, member in tree.members.items()
+    described: dict[int, dict[str, Any]] = {}
+    for at in _members_first(records, number):
+        info = _info(at, records[at])
+        meta: dict[str, Any] = {
+            "id": str(info.id),
+            "typename": info.typename,
+            "nbytes": info.nbytes,
+            "created": info.created,
         }
-    return meta
+        fields = values.describe(records[at]).fields
+        meta |= {name: value for name, value in fields.items() if name not in meta}
+        tree = values.tree_of(records[at])
+        if tree is not None:
+            meta["members"] = {name: described[member] for name, member in tree.members.items()}
+        described[at] = meta
+    return described[number]
 
 
 def _build(found: dict[int, Found], number: int) -> Any:
-    item = found[number]
-    tree = values.tree_of(item[0])
-    if tree is None:
-        return load(item)
-    return {**tree.fields, **{name: _build(found, at) for name, at in tree.members.items()}}
+    built: dict[int, Any] = {}
+    for at in _members_first({at: record for at, (record, _) in found.items()}, number):
+        tree = values.tree_of(found[at][0])
+        if tree is None:
+            built[at] = load(found[at])
+        else:
+            built[at] = tree.fields | {name: built[to] for name, to in tree.members.items()}
+    return built[number]
+
+
+def _members_first(records: Mapping[int, bytes], number: int) -> list[int]:
+    """Return the ids that an object is made of, each once, behind those of its members."""
+    order: dict[int, None] = {}
+    waiting = [number]
+    while waiting:
+        at = waiting[-1]
+        tree = values.tree_of(records[at])
+        members = tree.members.values() if tree is not None else ()
+        unmet = [member for member in members if member not in order]
+        waiting += unmet
+        if not unmet:
+            order[at] = None
+            waiting.pop()
+    return list(order)
 
 
 def _info(number: int, record: bytes) -> ObjectInfo:

@@ -139,9 +139,12 @@ def put_back(tx: Transaction, bulk: Bulk, key: bytes, id: int, index: int, recor
     if (variable.finders or variable.fetchers) and _hand_out(tx, bulk, variable, index, record):
         tx.put(key, encode(variable))
         return
-    if variable.mode == SINGLE and variable.count:
+    is_taken = variable.mode == SINGLE and variable.count > 0
+    if is_taken and _locate(tx, variable)[0] > index:
         release_record(tx, bulk, record)
     else:
+        if is_taken:  # by an older one, which was given back before
+            _drop_only(tx, bulk, variable)
         tx.put(value_key(id, index), record)
         variable.count += 1
         variable.first = min(variable.first, index)
