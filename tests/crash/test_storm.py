@@ -432,7 +432,8 @@ def check_over(depot: entrepot.Depot) -> None:
 
 def empty(depot: entrepot.Depot) -> None:
     """5: the memory of all that was stored is free when it is deleted."""
-    depot.objects.delete([info.id for info in depot.objects.list()])
+    for info in depot.objects.list():  # one by one, as the depot may be full
+        depot.objects.delete(info.id)
     depot.delete_space("storm")
     depot.collect()
     arena = depot.statistics().arena

@@ -28,7 +28,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
@@ -136,14 +136,16 @@ def encode_tree(tree: Tree) -> bytes:
 
 def _check_field(field: object) -> None:
     """Refuse what msgpack would store, and give back as something else."""
-    if isinstance(field, (list, tuple)) and type(field) in (list, tuple):
-        for item in field:
-            _check_field(item)
+    if type(field) in (list, tuple):
+        items: Any = field
     elif isinstance(field, dict):
-        for item in field.values():
-            _check_field(item)
-    elif not isinstance(field, (bool, int, float, str, bytes, type(None))):
-        raise TypeError(f"it holds a {type(field).__name__}")
+        items = cast("dict[Any, Any]", field).values()
+    else:
+        if not isinstance(field, (bool, int, float, str, bytes, type(None))):
+            raise TypeError(f"it holds a {type(field).__name__}")
+        return
+    for item in items:
+        _check_field(item)
 
 
 def bulk_record(encoded: Encoded, ref: Ref) -> bytes:
@@ -307,7 +309,7 @@ def _encode_object(value: object) -> bytes | Encoded:
     except Exception as error:  # noqa: BLE001 whatever a user's __reduce__ raises; re-raised below
         head = _cloudpickle(value, picked, error)
     else:
-        if b"__main__" in head and "cloudpickle" in sys.modules:
+        if b"__main__" in head and sys.modules.get("cloudpickle") is not None:
             # Another process has another __main__: send the definitions along if we can.
             head = _cloudpickle(value, picked, None)
     if not picked:
@@ -338,14 +340,17 @@ def _dumps(value: object, picked: list[pickle.PickleBuffer]) -> bytes:
 def _reduce_array(array: np.ndarray[Any, np.dtype[Any]]) -> Any:
     """Pickle an array; its bytes out of band also where numpy copies them into the pickle.
 
-    numpy does that for datetime64 and timedelta64, which have no buffer format.
+    numpy does that for datetime64 and timedelta64, which have no buffer format, and for what
+    is not contiguous, which also loses its byte order there.
     """
     dtype = array.dtype
-    if dtype.kind not in "mMV" or dtype.hasobject or not dtype.itemsize or not array.size:
+    if dtype.hasobject or not dtype.itemsize:
         return array.__reduce_ex__(5)
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     if not (fortran or array.flags.c_contiguous):
         array = array.copy(order="C")
+    if dtype.kind not in "mMV":
+        return array.__reduce_ex__(5)
     flat = array.reshape(-1, order="A").view("u1")
     return _array_from_bytes, (flat, dtype, array.shape, "F" if fortran else "C")
 
