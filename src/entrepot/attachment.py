@@ -31,7 +31,7 @@ from entrepot.engine.lmdb import LmdbEngine, LmdbSession
 from entrepot.engine.lmdb.doorbell import open_bells
 from entrepot.engine.lmdb.locks import GrowthLock, forget_root_lock, leave_root, root_lock
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ClosedError, OutOfMemoryError
+from entrepot.errors import ClosedError, ConflictError, OutOfMemoryError
 from entrepot.layers.objects import OBJECT
 from entrepot.layers.spaces import spaces, workspaces
 from entrepot.layers.tier import Tier
@@ -349,6 +349,7 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
         places.default_memory(directory.parent) if memory_max is None else memory_max
     )
     if directory.exists():
+        _check_half_made(directory)
         remove_directory(directory)  # half made: its maker died
     places.private_directory(directory)
     try:
@@ -358,6 +359,21 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
         remove_directory(directory)
         raise
     return bound
+
+
+def _check_half_made(directory: Path) -> None:
+    """Refuse to remove a directory that is no depot's.
+
+    Raises:
+        ConflictError: Something is in it that a depot never makes.
+    """
+    ours = {"catalog", "arena", "pins", "bells", "sessions", "growth"}
+    for entry in directory.iterdir():
+        if entry.name not in ours and not entry.name.startswith(".format."):
+            raise ConflictError(
+                f"{directory} is not a depot: {entry.name!r} is in it",
+                "take another name, or another directory",
+            )
 
 
 def detach(attachment: Attachment) -> None:

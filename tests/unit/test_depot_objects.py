@@ -344,3 +344,13 @@ def test_a_closed_depot_says_so_and_its_views_live_on(tmp_path):
         again.delete_space("s")
         del view
     assert entrepot.names(directory=tmp_path / "memory", data_directory=tmp_path / "data") == []
+
+
+def test_a_directory_that_is_no_depot_is_refused_and_kept(tmp_path):
+    home = tmp_path / "home"
+    (home / "thesis").mkdir(mode=0o700, parents=True)
+    home.chmod(0o700)
+    (home / "thesis" / "chapter").write_text("text")
+    with pytest.raises(entrepot.ConflictError, match="chapter"):
+        entrepot.open("thesis", directory=home, memory="64M")
+    assert (home / "thesis" / "chapter").read_text() == "text"
