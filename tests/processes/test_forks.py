@@ -191,9 +191,6 @@ def test_a_parent_goes_on_when_its_child_is_killed_in_a_write(home: Home, peers:
         assert list(depot.objects.names()) == ["after"]
 
 
-@pytest.mark.skip(
-    reason="known defect: now and then LMDB aborts in a process whose threads write while it forks"
-)
 def test_forks_while_threads_write_lose_nothing(home: Home, peers: Start) -> None:
     forks, threads = 40, 3
 

@@ -103,6 +103,7 @@ class LmdbEngine:
             raise map_error(error, self.path) or error from error
         finally:
             txn.abort()
+            tx.txn = txn = None  # frees its slot, which `abort` keeps: see `close_after_fork`
             idle.append(tx)
 
     def get(self, key: bytes) -> bytes | None:
@@ -111,25 +112,25 @@ class LmdbEngine:
             return self.read(LmdbTransaction.get, key)
         idle = self._idle
         try:
-            token = idle.pop()
+            tx = idle.pop()
         except IndexError:
-            token = self.environment.wait_for_idle()
+            tx = self.environment.wait_for_idle()
         try:
-            txn = self._begin()
+            txn = tx.txn = self._begin()
         except lmdb.Error as error:
-            idle.append(token)
+            idle.append(tx)
             self._recover(error)
             return self.get(key)
         except BaseException:
-            idle.append(token)
+            idle.append(tx)
             raise
         try:
             return txn.get(key)
         except lmdb.Error as error:
             raise map_error(error, self.path) or error from error
         finally:
-            txn.abort()
-            idle.append(token)
+            tx.txn = txn = None  # nothing else refers to it: that ends it
+            idle.append(tx)
 
     def write(self, fn: Callable[[LmdbTransaction, *Ts], R], /, *args: *Ts) -> R:
         """Run fn(tx, ...) and commit: all or nothing, as if no other write ran meanwhile."""
@@ -304,8 +305,9 @@ class LmdbEngine:
     def close_after_fork(self, first_use: Callable[[], None]) -> None:
         """Close what a forked child inherited; its first transaction calls `first_use`.
 
-        The parent must have no transaction open meanwhile: closing frees the parent's slots in
-        the table of readers.
+        The parent must have no transaction open meanwhile, nor one that is aborted and still
+        referred to: its slot in the table of readers is freed by the last reference's going, so
+        the child's close would free it too, and the parent's later one that of another reader.
         """
 
         def begin_anew(**options: bool) -> lmdb.Transaction[bytes]:

@@ -44,7 +44,7 @@ setting forbids it."""
 
 NOBODY_WRITES = memoryview(bytes(4)).cast("I")
 """Stands in for LMDB's lock word where that cannot be read."""
-_LOST_TOKEN_S = 1.0
+_LOST_TOKEN_S = 3.0
 _LOCK_WORD_AT = 64
 _THREAD_MASK = 0x3FFFFFFF
 _SIZE_KEY = b"\xff\x01"
@@ -142,17 +142,26 @@ class Environment:
         self.write_lock.release()
 
     def _take_all(self) -> list[LmdbTransaction]:
+        ours = set(self._tokens)
         taken: list[LmdbTransaction] = []
         lost_after = time.monotonic() + _LOST_TOKEN_S
-        while len(taken) < len(self._tokens):
+        while len(taken) < len(ours):
             try:
-                taken.append(self.idle.pop())
+                token = self.idle.pop()
             except IndexError:
                 time.sleep(0.0001)
-                if time.monotonic() > lost_after:
-                    # An exception that a signal handler raised between two instructions can
-                    # lose a token: one that is nowhere, and has no transaction, is such.
-                    taken += [t for t in self._tokens if t not in taken and not t.is_open()]
+            else:
+                if token in ours:  # else it counted as lost, and was replaced
+                    taken.append(token)
+                continue
+            if time.monotonic() > lost_after:
+                # An exception that a signal handler raised between two instructions can lose a
+                # token: one that is nowhere, and has no transaction, is such.
+                lost = {token for token in ours.difference(taken) if token.txn is None}
+                fresh = [LmdbTransaction() for _ in lost]
+                ours = ours - lost | set(fresh)
+                self._tokens = list(ours)
+                taken += fresh
         return taken
 
     @contextlib.contextmanager

@@ -15,6 +15,7 @@ differ only after 495 bytes should be few.)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import lmdb
 
@@ -37,18 +38,13 @@ class LmdbTransaction:
 
     __slots__ = ("rung", "txn")
 
-    txn: lmdb.Transaction[bytes]
+    txn: Any
+    """LMDB's transaction; None while there is none. (Any: each line below would have to ask.)"""
     rung: list[Bell]
 
     def __init__(self) -> None:
+        self.txn = None
         self.rung = []
-
-    def is_open(self) -> bool:
-        """Tell whether a transaction is going on."""
-        try:
-            return self.txn.id() >= 0
-        except (AttributeError, lmdb.Error):
-            return False
 
     @property
     def version(self) -> int:
