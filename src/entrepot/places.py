@@ -14,10 +14,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import stat
 import warnings
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +29,8 @@ from entrepot.errors import (
     AccessDeniedError,
     ConflictError,
     CorruptError,
+    DiskFullError,
+    EntrepotError,
     FormatError,
     LimitError,
     OutOfMemoryError,
@@ -33,10 +38,24 @@ from entrepot.errors import (
     UnavailableError,
 )
 
-__all__ = ["Format", "check_depot_name", "choose_root", "depot_names"]
+__all__ = [
+    "Format",
+    "check_depot_name",
+    "choose_root",
+    "depot_names",
+    "is_own_root",
+    "memory_roots",
+    "private_directory",
+    "system_errors",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FORMAT = "format"
+_ANY_BOOT = "any"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
+_TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +67,22 @@ class Format:
     memory_max: int
 
     def write(self, directory: Path) -> None:
-        """Write the file, so that it is there whole or not at all."""
+        """Write the file, so that it is there whole or not at all.
+
+        Raises:
+            AccessDeniedError: The directory may not be written.
+            DiskFullError: There is no room for it, in the durable tier.
+            OutOfMemoryError: There is no room for it, in memory.
+        """
         draft = directory / f".{_FORMAT}.{os.getpid()}"
-        draft.write_text(f"entrepot {self.version} {self.boot} {self.memory_max}\n")
-        draft.replace(directory / _FORMAT)
+        with system_errors(directory, on_disk=self.boot == _ANY_BOOT):
+            try:
+                draft.write_text(f"entrepot {self.version} {self.boot} {self.memory_max}\n")
+                draft.replace(directory / _FORMAT)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    draft.unlink()
+                raise
 
     @classmethod
     def read(cls, directory: Path) -> Format | None:
@@ -60,20 +91,61 @@ class Format:
         Raises:
             FormatError: Another version of entrepot wrote it.
             CorruptError: It is no such file.
+            AccessDeniedError: It may not be read.
         """
-        try:
-            words = (directory / _FORMAT).read_text(errors="replace").split()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with system_errors(directory):
+            try:
+                words = (directory / _FORMAT).read_text(errors="replace").split()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         if len(words) != 4 or words[0] != "entrepot" or not (words[1] + words[3]).isdigit():
-            raise CorruptError(f"{directory / _FORMAT} does not describe a depot")
+            raise CorruptError(
+                f"{directory / _FORMAT} does not describe a depot",
+                f"`entrepot doctor --depot {directory.name}` says what to do",
+            )
         if int(words[1]) != settings.FORMAT_VERSION:
             raise FormatError(
                 f"the depot in {directory} has format {words[1]}, this entrepot reads "
                 f"{settings.FORMAT_VERSION}",
-                "use the entrepot that made it, or remove the directory",
+                "use the entrepot that made it, or give up what is in it: "
+                f"`entrepot rm --all --depot {directory.name}`",
             )
         return cls(int(words[1]), words[2], int(words[3]))
+
+
+@contextlib.contextmanager
+def system_errors(path: Path, *, on_disk: bool = False) -> Generator[None]:
+    """Give what the system refuses within the block one of our errors, which names `path`.
+
+    Raises:
+        AccessDeniedError: It may not be written, entered or made.
+        DiskFullError: With `on_disk`: it is full, or the quota is used up.
+        OutOfMemoryError: Without: the same.
+        UnavailableError: Anything else, for instance that too many files are open.
+    """
+    try:
+        yield
+    except EntrepotError:  # some of ours are OSErrors too
+        raise
+    except OSError as error:
+        raise _translate(error, path, on_disk=on_disk) from error
+
+
+def _translate(error: OSError, path: Path, *, on_disk: bool) -> EntrepotError:
+    message = f"cannot use {path}: {error.strerror or error}"
+    if error.errno in _FULL:
+        if on_disk:
+            return DiskFullError(message, "free some space on that disk")
+        return OutOfMemoryError(
+            message, "free some memory there, or set ENTREPOT_DIR to another place"
+        )
+    if error.errno in _TOO_MANY_FILES:
+        return UnavailableError(
+            message, "too many open files: close some, or raise the limit (ulimit -n)"
+        )
+    if error.errno in _DENIED:
+        return AccessDeniedError(message, "set ENTREPOT_DIR and ENTREPOT_DATA to places of yours")
+    return UnavailableError(message)
 
 
 def check_depot_name(name: object) -> str:
@@ -110,15 +182,13 @@ def private_directory(path: Path) -> Path:
     """Make a directory that only this user can enter, or check that it is one.
 
     Raises:
-        AccessDeniedError: It is a link, another user's, or open to others.
+        AccessDeniedError: It is a link, another user's, or open to others; or cannot be made.
+        OutOfMemoryError: There is no room for it.
     """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with system_errors(path):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
-    except FileExistsError:
-        found = path.lstat()
-    except OSError as error:
-        raise AccessDeniedError(f"cannot make the directory {path}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise AccessDeniedError(
             f"{path} is not a directory of its own (a link or a file)",
@@ -138,12 +208,41 @@ def private_directory(path: Path) -> Path:
 
 
 def depot_names(root: Path) -> list[str]:
-    """Return the names of the depots under a root directory."""
+    """Return the names of the depots under a root directory.
+
+    Leftovers of a removal that was killed (`.NAME.pid.time`) have no name of a depot.
+    """
     try:
-        entries = sorted(root.iterdir())
-    except (FileNotFoundError, PermissionError):
+        found = sorted(path.name for path in root.iterdir())
+    except OSError:
         return []
-    return [entry.name for entry in entries if (entry / _FORMAT).exists()]
+    return [name for name in found if _NAME.fullmatch(name) and _has_format(root / name)]
+
+
+def _has_format(directory: Path) -> bool:
+    try:
+        return (directory / _FORMAT).exists()
+    except OSError:  # another user's: it cannot even be looked at
+        return False
+
+
+def memory_roots(directory: Path | None) -> list[Path]:
+    """Return the roots under which `open` finds depots that exist."""
+    if directory is not None:
+        return [directory.absolute()]
+    if os.environ.get("ENTREPOT_DIR"):
+        return [settings.memory_root()]
+    return [settings.memory_root(), _disk_root()]
+
+
+def is_own_root(root: Path) -> bool:
+    """Tell whether entrepot chose this root by itself: then it may remove it too."""
+    own = (settings.default_memory_root(), _disk_root())
+    return root.resolve() in {path.resolve() for path in own}
+
+
+def _disk_root() -> Path:
+    return settings.fallback_root() / "volatile"
 
 
 _told: set[Path] = set()
@@ -151,14 +250,13 @@ _told: set[Path] = set()
 
 def choose_root(directory: Path | None, name: str, memory_max: int | None) -> Path:
     """Return the root for a depot: memory where there is enough, else a disk, said once."""
-    if directory is not None:
-        return directory
-    root, disk = settings.memory_root(), settings.fallback_root() / "volatile"
-    if "ENTREPOT_DIR" in os.environ:
-        return root
-    for candidate in (root, disk):
-        if (candidate / name / _FORMAT).exists():
+    candidates = memory_roots(directory)
+    if len(candidates) == 1:
+        return candidates[0]
+    for candidate in candidates:
+        if _has_format(candidate / name):
             return candidate
+    root, disk = candidates
     reason = _why_not(root.parent, memory_max)
     if reason is None:
         return root

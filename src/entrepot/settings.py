@@ -9,7 +9,7 @@ from typing import Final
 
 from entrepot.errors import LimitError, TypeMismatchError
 
-__all__ = ["data_root", "memory_root", "parse_size"]
+__all__ = ["data_root", "default_memory_root", "fallback_root", "memory_root", "parse_size"]
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -107,20 +107,28 @@ def parse_size(size: int | str, what: str = "memory") -> int:
 
 def memory_root() -> Path:
     """Return where volatile depots live: ENTREPOT_DIR, else this user's directory in /dev/shm."""
-    given = os.environ.get("ENTREPOT_DIR")
-    return Path(given) if given else Path(f"/dev/shm/entrepot-{os.getuid()}")
+    return _from_environment("ENTREPOT_DIR") or default_memory_root()
+
+
+def default_memory_root() -> Path:
+    """Return where volatile depots live when nobody says otherwise."""
+    return Path(f"/dev/shm/entrepot-{os.getuid()}")
 
 
 def data_root() -> Path:
     """Return where durable data lives: ENTREPOT_DATA, else `~/.local/share/entrepot`."""
-    given = os.environ.get("ENTREPOT_DATA")
-    if given:
-        return Path(given)
-    shared = os.environ.get("XDG_DATA_HOME")
-    return (Path(shared) if shared else Path.home() / ".local" / "share") / "entrepot"
+    shared = _from_environment("XDG_DATA_HOME")
+    return _from_environment("ENTREPOT_DATA") or (
+        (shared or Path.home() / ".local" / "share") / "entrepot"
+    )
 
 
 def fallback_root() -> Path:
     """Return where volatile depots live when /dev/shm is missing or too small: a disk."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "entrepot"
+    return (_from_environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "entrepot"
+
+
+def _from_environment(variable: str) -> Path | None:
+    """Return the directory that a variable names: absolute, since programs go elsewhere."""
+    given = os.environ.get(variable)
+    return Path(given).absolute() if given else None
