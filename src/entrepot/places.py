@@ -41,6 +41,7 @@ from entrepot.errors import (
 __all__ = [
     "Format",
     "check_depot_name",
+    "check_removable",
     "choose_root",
     "depot_names",
     "is_own_root",
@@ -52,6 +53,8 @@ __all__ = [
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FORMAT = "format"
 _ANY_BOOT = "any"
+_FILES = {_FORMAT, "arena", "bells", "catalog", "growth", "pins", "sessions"}
+"""All that a depot has in its directory, but for drafts of the format file."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
 _TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
@@ -224,6 +227,24 @@ def _has_format(directory: Path) -> bool:
         return (directory / _FORMAT).exists()
     except OSError:  # another user's: it cannot even be looked at
         return False
+
+
+def check_removable(directory: Path) -> None:
+    """Refuse to remove a directory that is not a depot's, sound or damaged.
+
+    Raises:
+        AccessDeniedError: It is a link, another user's, or open to others.
+        ConflictError: Something is in it that a depot never makes.
+    """
+    private_directory(directory)
+    with system_errors(directory):
+        found = sorted(entry.name for entry in directory.iterdir())
+    for name in found:
+        if name not in _FILES and not name.startswith(f".{_FORMAT}."):
+            raise ConflictError(
+                f"{directory} holds {name!r}, which is no part of a depot",
+                "move it away, or remove the directory yourself",
+            )
 
 
 def memory_roots(directory: Path | None) -> list[Path]:

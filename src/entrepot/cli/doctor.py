@@ -1,5 +1,7 @@
 """`entrepot doctor`: what is wrong with a depot, and who holds what."""
 
+from pathlib import Path
+
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -11,12 +13,14 @@ from entrepot.cli.options import (
     DirectoryOption,
     JsonOption,
     depot_name,
+    locate,
     open_existing,
+    typed,
 )
 from entrepot.cli.present import console, emit, facts, size
 from entrepot.cli.processes import processes
 from entrepot.depot import DepotStatistics, Diagnosis, SessionInfo
-from entrepot.errors import EntrepotError
+from entrepot.errors import CorruptError, EntrepotError, FormatError
 
 __all__ = ["command"]
 
@@ -35,13 +39,21 @@ def command(
     """
     try:
         with open_existing(depot, directory) as opened:
+            opened.spaces()  # opens what is on disk too, so that it is checked
             diagnosis = opened.diagnose()
             sessions = opened.sessions()
             statistics = opened.statistics()
     except EntrepotError as error:
-        if not as_json:
+        name = depot_name(depot)
+        is_damage = isinstance(error, (CorruptError, FormatError))
+        advice = _advise(error, name, directory) if is_damage else error.hint
+        if as_json:
+            problems = [error.message]
+            emit({"depot": name, "sound": False, "problems": problems, "advice": advice})
+        elif is_damage:
+            _show_damage(console(), name, error, advice)
+        else:
             raise
-        emit({"depot": depot_name(depot), "sound": False, "problems": [str(error)]})
         raise typer.Exit(1) from error
     problems = [*diagnosis.problems, *_judge(diagnosis, sessions, statistics)]
     if as_json:
@@ -59,6 +71,27 @@ def command(
         _show(console(), diagnosis, sessions, statistics, problems)
     if problems:
         raise typer.Exit(1)
+
+
+def _advise(error: EntrepotError, name: str, directory: Path | None) -> str:
+    """Return what to do about damage: what is lost, and the command that clears it away."""
+    _, durable = locate(name, directory)
+    first = "use the entrepot that made it, or " if isinstance(error, FormatError) else ""
+    if durable is not None and str(durable) in error.message:
+        first = first or f"bring {durable} back from a copy, or "
+        lost, command = "all that the depot has, in memory and on disk", "rm --all"
+    elif durable is not None:
+        lost, command = "what is in memory (this keeps what is on disk)", "rm --all --keep"
+    else:
+        lost, command = "what was in it", "rm --all"
+    return f"{first}give up {lost}: {typed(command, name, directory)}"
+
+
+def _show_damage(out: Console, name: str, error: EntrepotError, advice: str) -> None:
+    """Print what keeps a depot from being opened."""
+    out.print(Text(f"Depot {name}", "bold"))
+    out.print(f"[bold red]✗[/] {escape(error.message)}", soft_wrap=True)
+    out.print(f"[dim]→[/] {escape(advice)}", soft_wrap=True)
 
 
 def _judge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,10 @@ __all__ = [
     "JsonOption",
     "depot_name",
     "known_depots",
+    "locate",
+    "no_depot",
     "open_existing",
+    "typed",
 ]
 
 DepotOption = Annotated[
@@ -53,8 +57,46 @@ def depot_name(name: str | None) -> str:
 
 def known_depots(directory: Path | None) -> list[str]:
     """Return the names of the depots in memory, and of those that a reboot left on disk."""
-    durable = places.depot_names(settings.data_root()) if directory is None else []
-    return sorted({*entrepot.names(directory=directory), *durable})
+    roots = [*places.memory_roots(directory), settings.data_root()]
+    return sorted({name for root in roots for name in places.depot_names(root)})
+
+
+def locate(name: str, directory: Path | None) -> tuple[list[Path], Path | None]:
+    """Return where a depot lies, sound or damaged: in memory, and on disk.
+
+    A directory that is empty, or has nothing of a depot, is none.
+    """
+    name = places.check_depot_name(name)
+    volatile = [root / name for root in places.memory_roots(directory)]
+    durable = settings.data_root() / name
+    return [path for path in volatile if _is_depot(path)], durable if _is_depot(durable) else None
+
+
+def _is_depot(path: Path) -> bool:
+    try:
+        return (path / "format").exists() or (path / "catalog").exists()
+    except OSError:  # another user's: whoever opens it is told
+        return False
+
+
+def no_depot(name: str, directory: Path | None) -> NotFoundError:
+    """Return the error that says what there is instead, and how a depot begins and ends."""
+    known = known_depots(directory)
+    if known:
+        hint = f"there {'are' if len(known) > 1 else 'is'}: {', '.join(known)}"
+    else:
+        hint = (
+            "a depot begins with the first value, as in `entrepot put --value 42 --name answer`, "
+            "and is gone when its last value is"
+        )
+    where = " or ".join(str(root) for root in places.memory_roots(directory))
+    return NotFoundError(f"there is no depot {name!r} in {where}", hint)
+
+
+def typed(command: str, name: str, directory: Path | None) -> str:
+    """Return a command for this depot as a person would type it."""
+    words = f"entrepot {command} --depot {name}"
+    return words if directory is None else f"{words} --directory {shlex.quote(str(directory))}"
 
 
 def open_existing(name: str | None, directory: Path | None) -> Depot:
@@ -64,8 +106,6 @@ def open_existing(name: str | None, directory: Path | None) -> Depot:
         NotFoundError: There is no depot of this name.
     """
     wanted = depot_name(name)
-    known = known_depots(directory)
-    if wanted not in known:
-        others = f"there are: {', '.join(known)}" if known else "`entrepot put FILE` makes one"
-        raise NotFoundError(f"there is no depot {wanted!r}", others)
+    if wanted not in known_depots(directory):
+        raise no_depot(wanted, directory)
     return entrepot.open(wanted, directory=directory)

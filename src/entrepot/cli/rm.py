@@ -1,12 +1,20 @@
 """`entrepot rm`: remove objects, names, spaces and variables."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from entrepot import Depot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot import Depot, attachment, places
+from entrepot.cli.options import (
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    locate,
+    no_depot,
+    open_existing,
+)
 from entrepot.cli.present import console, emit
 from entrepot.cli.targets import (
     ObjectTarget,
@@ -15,6 +23,7 @@ from entrepot.cli.targets import (
     require_variable,
     resolve,
 )
+from entrepot.engine.lmdb.locks import leave_root, root_lock
 from entrepot.errors import ConflictError
 
 __all__ = ["command"]
@@ -30,7 +39,10 @@ def command(
         ),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Of a name, drop the name only and keep its object.")
+        bool,
+        typer.Option(
+            "--keep", help="Of a name, keep its object. Of a depot, keep what it has on disk."
+        ),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Also objects that others are made of.")
@@ -49,14 +61,13 @@ def command(
     exist, else nothing is removed. SPACE/ means a space where a name is spelled alike.
     """
     if everything == bool(targets):
-        raise typer.BadParameter("give targets, or --all")
+        raise typer.BadParameter("give targets, or --all --depot NAME")
     if everything and depot is None:
-        raise typer.BadParameter("--all wants to be told the --depot, by name")
-    with open_existing(depot, directory) as opened:
-        if everything:
-            opened.destroy()
-            removed = [{"target": opened.name, "kind": "depot", "note": ""}]
-        else:
+        raise typer.BadParameter("--all goes with the name of the depot: --all --depot NAME")
+    if everything and depot is not None:
+        removed = [_remove_depot(depot, directory, keep=keep)]
+    else:
+        with open_existing(depot, directory) as opened:
             found = [(text, _checked(opened, text)) for text in dict.fromkeys(targets or [])]
             removed = [_remove(opened, text, target, keep, force) for text, target in found]
     if as_json:
@@ -65,6 +76,28 @@ def command(
         for entry in removed:
             said = Text.assemble(f"removed {entry['kind']} ", (entry["target"], "cyan"))
             console().print(said.append(entry["note"]))
+
+
+def _remove_depot(name: str, directory: Path | None, *, keep: bool) -> dict[str, Any]:
+    """Remove a depot without opening it, since it may be damaged.
+
+    Raises:
+        ConflictError: Its directory holds something else too.
+        NotFoundError: There is nothing to remove.
+    """
+    volatile, durable = locate(name, directory)
+    removed = [*volatile, *([durable] if durable is not None and not keep else [])]
+    if not removed:
+        raise no_depot(name, directory)
+    for path in removed:
+        places.check_removable(path)
+    root = volatile[0].parent if volatile else places.memory_roots(directory)[0]
+    with places.system_errors(root), root_lock(root):
+        for path in removed:
+            attachment.remove_directory(path)
+        leave_root(root, remove=places.is_own_root(root))
+    note = f"; what it has on disk stays, in {durable}" if keep and durable is not None else ""
+    return {"target": name, "kind": "depot", "note": note}
 
 
 def _checked(depot: Depot, text: str) -> Target:
