@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import glob
 import os
 import select
 import threading
@@ -29,9 +30,21 @@ from entrepot.arena.pins import PinTable
 from entrepot.engine.ids import Ids
 from entrepot.engine.lmdb import LmdbEngine, LmdbSession
 from entrepot.engine.lmdb.doorbell import open_bells
-from entrepot.engine.lmdb.locks import GrowthLock, forget_root_lock, leave_root, root_lock
+from entrepot.engine.lmdb.locks import (
+    GrowthLock,
+    HomeLock,
+    forget_root_lock,
+    leave_root,
+    root_lock,
+)
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ClosedError, ConflictError, OutOfMemoryError
+from entrepot.errors import (
+    ClosedError,
+    ConflictError,
+    DiskFullError,
+    OutOfMemoryError,
+    UnavailableError,
+)
 from entrepot.layers.objects import OBJECT
 from entrepot.layers.spaces import spaces, workspaces
 from entrepot.layers.tier import Tier
@@ -58,7 +71,10 @@ class Attachment:
         self._is_making_room = False
         self._durable: Tier | None = None
         self._durable_engine: LmdbEngine | None = None
+        self._home: HomeLock | None = None
         self._needs_reopening = False
+        self._is_reopening = False
+        self._is_left = False
         self._opened = contextlib.ExitStack()
         with self._opened:
             self._open()
@@ -123,24 +139,39 @@ class Attachment:
 
     def _open_durable(self) -> Tier:
         places.private_directory(self.data_directory.parent)
+        remove_leftovers(self.data_directory)
         places.private_directory(self.data_directory)
-        if places.Format.read(self.data_directory) is None:
-            places.Format(settings.FORMAT_VERSION, "any", 0).write(self.data_directory)
-        engine = LmdbEngine(
-            self.data_directory / "catalog",
-            volatile=False,
-            bells=self._bells[len(self._bells) // 2 :],
-            session=self.session,
-            growth_guard=self._growth.guard,
-            between_slices=self.tick,
-            make_room=self.make_room,
-        )
-        ids = Ids(engine)
-        tier = Tier(engine, PagedBulk(engine, ids), ids)
-        spaces.register(tier)
-        self._durable_engine = engine
-        engine.reap()
-        spaces.sweep(tier)
+        for other in _attachments.values():
+            if other is not self and other.data_directory == self.data_directory and other._home:
+                raise ConflictError(
+                    f"{self.data_directory} is in use by the depot in {other.directory}",
+                    "give this one a data_directory (ENTREPOT_DATA) of its own",
+                )
+        with (
+            contextlib.ExitStack() as opened,
+            places.system_errors(self.data_directory, on_disk=True),
+        ):
+            home = HomeLock(self.data_directory / "home", self.directory)
+            opened.callback(home.close)
+            if places.Format.read(self.data_directory) is None:
+                places.Format(settings.FORMAT_VERSION, "any", 0).write(self.data_directory)
+            engine = LmdbEngine(
+                self.data_directory / "catalog",
+                volatile=False,
+                bells=self._bells[len(self._bells) // 2 :],
+                session=self.session,
+                growth_guard=self._growth.guard,
+                between_slices=self.tick,
+                make_room=self.make_room,
+            )
+            opened.callback(engine.close)
+            ids = Ids(engine)
+            tier = Tier(engine, PagedBulk(engine, ids), ids)
+            spaces.register(tier)
+            engine.reap()
+            spaces.sweep(tier)
+            opened.pop_all()  # all is well: it stays open
+        self._durable_engine, self._home = engine, home
         return tier
 
     def engines(self) -> list[LmdbEngine]:
@@ -173,7 +204,13 @@ class Attachment:
     # The dead.
 
     def tick(self) -> None:
-        """Do what somebody must do now and then: called by waiters, each second."""
+        """Do what somebody must do now and then: called by waiters, each second.
+
+        Raises:
+            ClosedError: The depot was removed, or this process let go of it.
+        """
+        if self._is_left:
+            raise ClosedError("the depot was closed while somebody waited")
         now = time.monotonic()
         if now - self._ticked_at >= settings.WAIT_SLICE_S:
             self._ticked_at = now
@@ -184,8 +221,9 @@ class Attachment:
         """Give back what dead sessions held; return how many there were."""
         for tier in self.tiers():
             engine = tier.engine
-            with contextlib.suppress(OutOfMemoryError):  # the rest when there is room
-                if engine.reap():
+            # The rest when there is room, or when who stopped in a write goes on.
+            with contextlib.suppress(OutOfMemoryError, DiskFullError, UnavailableError):
+                if engine.reap() or engine.read(workspaces.has_trash):
                     spaces.sweep(tier)
         return self.session.free_dead_slots()
 
@@ -226,26 +264,48 @@ class Attachment:
         self.arena.after_fork_in_child()  # first: a view that dies must not clear the parent's pin
         self._lock = threading.RLock()
         self._growth.forget_holder()
-        for engine in self.engines():
-            engine.close_after_fork(self._reopen)
+        self._is_reopening = self._is_making_room = False
         for tier in self.tiers():
             tier.ids.forget()
-        self.session.close_after_fork()
-        self._needs_reopening = True
+        for engine in self.engines():
+            engine.forget_threads()
+        if not self._needs_reopening:  # else the parent was such a child, and never used it
+            for engine in self.engines():
+                engine.suspend(self._reopen)
+            if self._home is not None:
+                self._home.close()
+            self.session.close_after_fork(self._reopen)
+            self._needs_reopening = True
         if self.arena.pins.count:
             self._reopen()
 
     def _reopen(self) -> None:
-        with self._lock:
-            if not self._needs_reopening:
+        """Open what a forked child inherited and closed, with a session of its own.
+
+        The lock is that of writes: a write that is the first use has it when it comes here.
+        """
+        with self.engine.environment.write_lock:
+            if not self._needs_reopening or self._is_reopening:
                 return
-            self._needs_reopening = False
-            for engine in self.engines():
-                engine.reopen()
-            self.session.reopen()
-            with self.engine.using_spare():
-                self.session.begin(self.engine, self.pin_table.open)
+            self.check_place()
+            self._is_reopening = True
+            try:
+                with contextlib.ExitStack() as opened:
+                    self.session.reopen()
+                    opened.callback(self.session.forget)
+                    if self._home is not None:
+                        self._home.reopen()
+                        opened.callback(self._home.close)
+                    for engine in self.engines():
+                        engine.reopen()
+                        opened.callback(engine.suspend, self._reopen)
+                    with self.engine.using_spare():
+                        self.session.begin(self.engine, self.pin_table.open)
+                    opened.pop_all()  # all is well: it stays open
+            finally:
+                self._is_reopening = False
             self.arena.adopt(self.pin_table.words(self.session.slot))
+            self._needs_reopening = False
 
     # The end.
 
@@ -253,31 +313,56 @@ class Attachment:
         """Tell whether the volatile tier holds nothing that anybody could come back for."""
         return self.engine.read(_is_empty)
 
+    def leave(self) -> None:
+        """Give back all that this process holds, but for the pins of views that live."""
+        self._is_left = True
+        for engine in self.engines():
+            engine.stop_watching()
+        self.arena.drop_chunks()
+        for engine in self.engines():
+            engine.release(self.session.id)
+        for tier in self.tiers():
+            spaces.sweep(tier)
+
+    def rejoin(self) -> None:
+        """Undo `leave`: there is a handle again."""
+        self._is_left = False
+
     def close(self) -> None:
         """End the session; remove the depot if it is empty and nobody else is here."""
         if self._needs_reopening:  # a forked child that never used it
             self.arena.forget()
             self.pin_table.close()
+            self._growth.close()
             return
         root = self.directory.parent
-        for engine in self.engines():
-            engine.stop_watching()
-        with root_lock(root), contextlib.suppress(ClosedError):
-            self.arena.drop_chunks()
+        with contextlib.ExitStack() as stack:  # an error in one step keeps none of the others
+            stack.callback(self._growth.close)
+            if self._home is not None:
+                stack.callback(self._home.close)
             for engine in self.engines():
-                engine.release(self.session.id)
-            for tier in self.tiers():
-                spaces.sweep(tier)
-            is_last = self.session.end() == 0
-            is_unused = is_last and self.is_empty() and self._find_inode() == self._inode
-            self.arena.close()
-            self.pin_table.close()
-            for engine in self.engines():
-                engine.close()
-            self._growth.close()
-            if is_unused:
-                remove_directory(self.directory)
-            leave_root(root, remove=root == settings.memory_root())
+                stack.callback(engine.close)
+            stack.callback(self.pin_table.close)
+            stack.callback(self.arena.forget)
+            is_unused = False
+            with root_lock(root):
+                try:
+                    is_unused = self._end()
+                finally:
+                    stack.close()
+                    if is_unused:
+                        remove_directory(self.directory)
+                    leave_root(root, remove=places.is_own_root(root))
+
+    def _end(self) -> bool:
+        """End the session; tell whether the depot is of no more use."""
+        is_there = self._find_inode() == self._inode
+        try:
+            self.leave()
+        finally:
+            self.arena.pins.leave()  # before another session can take the slot
+            others = self.session.end()
+        return others == 0 and is_there and self.is_empty()
 
 
 def remove_directory(directory: Path) -> None:
@@ -287,15 +372,26 @@ def remove_directory(directory: Path) -> None:
         directory.rename(hidden)
     except FileNotFoundError:
         return
+    _remove_tree(hidden)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what is left of removals of this directory whose processes died in them."""
+    if not directory.parent.exists():
+        return
+    for hidden in directory.parent.glob(f".{glob.escape(directory.name)}.*"):
+        if hidden.name.removeprefix(f".{directory.name}.").replace(".", "").isdigit():
+            _remove_tree(hidden)
+
+
+def _remove_tree(directory: Path) -> None:
     import shutil  # only here, and it loads all compressions
 
-    shutil.rmtree(hidden, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _is_empty(tx: Transaction) -> bool:
-    return not tx.range(OBJECT.begin, OBJECT.end, limit=1) and not workspaces.list_workspaces(
-        tx, persistent=False
-    )
+    return not tx.range(OBJECT.begin, OBJECT.end, limit=1) and not workspaces.has_any(tx)
 
 
 # The registry of this process.
@@ -326,10 +422,12 @@ def attach(name: str, *, root: Path, data_root: Path, memory_max: int | None) ->
             else:
                 places.check_memory(directory, attachment.memory_max, memory_max)
                 attachment.handles += 1
+                attachment.rejoin()
                 return attachment
-        with root_lock(root):
+        with root_lock(root), places.system_errors(directory):
+            remove_leftovers(directory)
             bound = _prepare(directory, memory_max)
-            attachment = Attachment(directory, data_root / name, bound)
+            attachment = Attachment(directory, data_root.resolve() / name, bound)
         attachment.handles = 1
         _attachments[directory] = attachment
         return attachment
@@ -388,18 +486,22 @@ def detach(attachment: Attachment) -> None:
 
 
 def close_unused() -> None:
-    """End the sessions that have no handle and no view left."""
-    with _registry_lock:
+    """End the sessions that have no handle and no view left; those with views hold just these."""
+    with _registry_lock, contextlib.ExitStack() as stack:
         for directory, attachment in list(_attachments.items()):
-            if attachment.handles <= 0 and not attachment.arena.pins.count:
+            if attachment.handles > 0:
+                continue
+            if attachment.arena.pins.count:
+                stack.callback(attachment.leave)
+            else:
                 del _attachments[directory]
-                attachment.close()
+                stack.callback(attachment.close)
 
 
 def _close_all() -> None:
-    with _registry_lock:
+    with _registry_lock, contextlib.ExitStack() as stack:
         for attachment in list(_attachments.values()):
-            attachment.close()
+            stack.callback(attachment.close)
         _attachments.clear()
 
 

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -330,3 +331,118 @@ def test_two_parents_that_fork_at_once_do_not_disturb_each_other(home: Home, pee
         assert [asked.result(PATIENCE_S) for asked in working] == [[0] * 20] * 2
         assert depot.objects.count() == 40
         wait_until(lambda: depot.collect() and len(depot.sessions()) == 3, "children are reaped")
+
+
+def test_a_child_whose_threads_all_begin_at_once_neither_hangs_nor_errs(
+    home: Home, peers: Start
+) -> None:
+    def work(here: Any) -> list[int]:
+        depot = here.depot
+        depot.space("s", persistent=True).store("v", 0)
+        space = depot.space("t")
+
+        def use() -> None:
+            import threading
+
+            begin = threading.Barrier(4)
+            errors: list[Exception] = []
+
+            def one(what: Callable[[], object]) -> None:
+                begin.wait()
+                try:
+                    what()
+                except Exception as error:  # noqa: BLE001 looked at below
+                    errors.append(error)
+
+            firsts: list[Callable[[], object]] = [
+                depot.objects.count,
+                lambda: depot.objects.put(1),
+                lambda: space.store("v", 1),
+                lambda: depot.space("s").store("v", 1),
+            ]
+            threads = [threading.Thread(target=one, args=(first,)) for first in firsts]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert errors == []
+
+        return [in_child(use) for _ in range(20)]
+
+    with home.open("64M") as depot:
+        assert peers().run(work) == [0] * 20
+        assert depot.objects.count() == 20
+        depot.delete_space("s")
+
+
+def test_what_a_child_claims_first_of_all_is_its_own(home: Home, peers: Start) -> None:
+    def work(here: Any) -> tuple[int, list[str]]:
+        space = here.depot.space("s")
+        space.store("v", 1)
+
+        def claim() -> None:
+            claimed = space.try_claim("v")
+            here.depot.collect()
+            here.depot.attached.reap()
+            assert claimed is not None
+            claimed.done()
+
+        return in_child(claim), [v.name for v in space.variables() if v.values]
+
+    with home.open("64M"):
+        assert peers().run(work) == (0, [])
+
+
+def test_a_child_that_could_not_open_the_depot_tries_again(home: Home, peers: Start) -> None:
+    def work(here: Any) -> int:
+        from entrepot.engine.lmdb import LmdbSession
+
+        depot = here.depot
+        depot.objects.put(1, name="one")
+        space = depot.space("s", persistent=True)
+
+        def use() -> None:
+            begin = LmdbSession.begin
+
+            def fail(*_arguments: object) -> None:
+                raise entrepot.LimitError("all are taken")
+
+            LmdbSession.begin = fail
+            for _ in range(3):
+                for first in (depot.objects.count, lambda: space.store("v", 1)):
+                    try:
+                        first()
+                    except entrepot.LimitError:
+                        continue
+                    raise AssertionError("that was not refused")
+            LmdbSession.begin = begin
+            depot.objects.put(2, name="two")
+            space.store("v", 1)
+            depot.close()
+
+        return in_child(use)
+
+    with home.open("64M") as depot:
+        assert peers().run(work) == 0
+        assert sorted(depot.objects.names()) == ["one", "two"]
+        assert depot.space("s").fetch("v", timeout=0) == 1
+        depot.delete_space("s")
+
+
+def test_a_grandchild_of_a_child_that_never_used_the_depot_uses_it(
+    home: Home, peers: Start
+) -> None:
+    def work(here: Any) -> int:
+        depot = here.depot
+
+        def outer() -> None:
+            files = [Path("/dev/null").open() for _ in range(20)]  # they take numbers that are free
+            assert in_child(lambda: depot.objects.put(1, name="from far")) == 0
+            for file in files:
+                file.close()  # a number that was closed twice would not be there
+
+        return in_child(outer)
+
+    with home.open("64M") as depot:
+        assert peers().run(work) == 0
+        assert list(depot.objects.names()) == ["from far"]

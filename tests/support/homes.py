@@ -38,6 +38,13 @@ class Home:
             self.name, directory=self.root, data_directory=self.data, memory=memory
         )
 
+    def open_beside(self, root: Path, data: Path | None = None) -> entrepot.Depot:
+        """Open another depot of the same name, elsewhere."""
+        data = root / "data-beside" if data is None else data
+        return entrepot.open(
+            self.name, directory=root / "beside", data_directory=data, memory="64M"
+        )
+
 
 def memory_directory() -> Path:
     """Return a new directory in memory, or where temporary files are if there is none."""

@@ -2,19 +2,18 @@
 
 Keys::
 
-    ("blob", offset)                   -> Blob: size, users
-    ("held", session, "extent", end)   -> (offset, end) of what is taken and not sealed
-
-(By its end, which stays: the beginning of a chunk may be sealed, deleted and taken again, by
-the same session, while the rest of the chunk is in use.)
+    ("blob", offset)                     -> Blob: size, users
+    ("held", session, "extent", number)  -> [offset, end, …] of what is taken and not sealed
 
 Small blobs are cut from a chunk that this process has taken, so that storing one costs no
-transaction of its own; the chunk's held key shrinks in the transaction that seals a piece.
+transaction of its own; what the chunk's held key names shrinks in the transaction that seals
+or gives back a piece, in whatever order.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from entrepot.arena.bulk import Draft, Ref
 from entrepot.arena.pins import Pins, PinTable
 from entrepot.arena.region import Region, copy_into
 from entrepot.engine import failpoints, held
-from entrepot.engine.keys import Prefix, unpack
+from entrepot.engine.keys import Prefix
 from entrepot.engine.lmdb import LmdbEngine, slots
 from entrepot.engine.lmdb.environment import GrowthGuard
 from entrepot.engine.protocol import Transaction
@@ -46,16 +45,11 @@ class Blob(msgspec.Struct, array_like=True):
     users: int
 
 
-class _Span(msgspec.Struct, array_like=True):
-    """What is left of an extent that a session holds."""
-
-    at: int
-    end: int
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode_blob = msgspec.msgpack.Decoder(Blob).decode
-_decode_span = msgspec.msgpack.Decoder(_Span).decode
+_decode_spans = msgspec.msgpack.Decoder(list[int]).decode
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +77,25 @@ class ArenaStatistics:
 
 
 class _Extent:
-    """An extent that this process has taken: a draft's own, or a chunk."""
+    """What is left of an extent that this process has taken: a draft's own, or a chunk."""
 
-    __slots__ = ("at", "end")
+    __slots__ = ("at", "end", "key")
 
-    def __init__(self, at: int, end: int) -> None:
+    def __init__(self, at: int, end: int, key: bytes) -> None:
         self.at = at
         self.end = end
+        self.key = key
+        """The held key."""
 
 
 class _Draft:
-    """Bytes written into an extent, not sealed."""
+    """Bytes written into a piece of an extent, not sealed."""
 
-    __slots__ = ("extent", "ref")
+    __slots__ = ("key", "ref")
 
-    def __init__(self, extent: _Extent, ref: Ref) -> None:
-        self.extent = extent
+    def __init__(self, ref: Ref, key: bytes) -> None:
         self.ref = ref
+        self.key = key
 
 
 class Arena:
@@ -138,6 +134,7 @@ class Arena:
         self._growth_guard = growth_guard
         self._find_dead = find_dead
         self._chunks: list[_Extent] = []
+        self._is_reserving = False
         engine.on_release("extent", _release_extent)
 
     # Writing.
@@ -145,13 +142,11 @@ class Arena:
     @contextlib.contextmanager
     def draft(self, buffers: Sequence[memoryview]) -> Generator[Draft]:
         """Write the buffers one after the other, each at a multiple of 64 bytes."""
-        size = sum(map(_aligned, map(len, buffers)))
-        extent = self._take(size)
-        draft = _Draft(extent, Ref(extent.at, size))
+        draft = self._take(sum(map(_aligned, map(len, buffers))) or _ALIGNMENT)
+        at, size = draft.ref
         try:
             if failpoints.ARMED:
                 failpoints.hit("arena.allocated")
-            at = extent.at
             for buffer in buffers:
                 copy_into(self._region.bytes[at : at + len(buffer)], buffer)
                 at += _aligned(len(buffer))
@@ -159,48 +154,46 @@ class Arena:
                 failpoints.hit("arena.copied")
             yield draft
         except BaseException:
-            self._drop(extent)
+            self._give_back(draft.key, draft.ref.at, draft.ref.at + size)
             raise
-        extent.at += size
-        if extent.at < extent.end:
-            self._chunks.append(extent)
 
     def seal(self, tx: Transaction, draft: Draft) -> None:
         """Make the draft a blob with one user, in the transaction that stores its `ref`."""
         assert isinstance(draft, _Draft)
-        ref, extent = draft.ref, draft.extent
-        tx.put(BLOB.int(ref.at), _encode(Blob(ref.size, 1)))
-        extents.count_blob(tx, ref.size, 1)
-        key = self._engine.session.held_key("extent", extent.end)
-        rest = ref.at + ref.size
-        if rest < extent.end:
-            tx.put(key, _encode(_Span(rest, extent.end)))
-        else:
-            tx.delete(key)
+        at, size = draft.ref
+        tx.put(BLOB.int(at), _encode(Blob(size, 1)))
+        extents.count_blob(tx, size, 1)
+        was_held = _let_go(tx, draft.key, at, at + size)
+        assert was_held, "a draft was sealed twice"
 
-    def _take(self, size: int) -> _Extent:
+    def _take(self, size: int) -> _Draft:
         """Take room for a draft: from a chunk, or an extent of its own."""
         if size > settings.CHUNK_PIECE_BYTES_MAX:
-            return self._allocate(size)
+            extent = self._allocate(size)
+            return _Draft(Ref(extent.at, size), extent.key)
         try:
             chunk = self._chunks.pop()
         except IndexError:
-            return self._allocate(settings.CHUNK_BYTES)
-        if chunk.end - chunk.at >= size:
-            return chunk
-        self._drop(chunk)
-        return self._allocate(settings.CHUNK_BYTES)
+            chunk = self._allocate(settings.CHUNK_BYTES)
+        if chunk.end - chunk.at < size:
+            self._give_back(chunk.key, chunk.at, chunk.end)
+            chunk = self._allocate(settings.CHUNK_BYTES)
+        draft = _Draft(Ref(chunk.at, size), chunk.key)
+        chunk.at += size
+        if chunk.at < chunk.end:
+            self._chunks.append(chunk)
+        return draft
 
-    def _drop(self, extent: _Extent) -> None:
-        """Give back what is left of an extent that this process has taken."""
-        if extent.at < extent.end:
-            key = self._engine.session.held_key("extent", extent.end)
-            self._engine.write(_give_back, key)
+    def _give_back(self, key: bytes, at: int, end: int) -> None:
+        """Give back a part of an extent that this process has taken, if it is not sealed."""
+        with self._engine.using_spare():
+            self._engine.write(_give_back, key, at, end)
 
     def drop_chunks(self) -> None:
         """Give back the chunks of this process."""
         while self._chunks:
-            self._drop(self._chunks.pop())
+            chunk = self._chunks.pop()
+            self._give_back(chunk.key, chunk.at, chunk.end)
 
     def _allocate(self, size: int) -> _Extent:
         """Take an extent: a warm one if there is, else a fresh one, else more memory.
@@ -210,13 +203,13 @@ class Arena:
         """
         size = max(_aligned(size), _ALIGNMENT)
         # Deleted bytes are warm: look whether they may be reused before fresh ones are touched.
-        base, has_limbo = self._engine.write(self._claim_extent, size, False)
-        if base is None and has_limbo and self.reclaim():
-            base, _ = self._engine.write(self._claim_extent, size, False)
+        extent, has_limbo = self._engine.write(self._claim_extent, size, False)
+        if extent is None and has_limbo and self.reclaim():
+            extent, _ = self._engine.write(self._claim_extent, size, False)
         searched = False
-        while base is None:
-            base, _ = self._engine.write(self._claim_extent, size, True)
-            if base is not None:
+        while extent is None:
+            extent, _ = self._engine.write(self._claim_extent, size, True)
+            if extent is not None:
                 break
             try:
                 self._reserve(size)
@@ -226,16 +219,17 @@ class Arena:
                 searched = True
                 self.drop_chunks()
                 self._find_dead()
-                self.reclaim()
-        return _Extent(base, base + size)
+                while self.reclaim():
+                    pass
+        return extent
 
-    def _claim_extent(self, tx: Transaction, size: int, fresh: bool) -> tuple[int | None, bool]:
+    def _claim_extent(self, tx: Transaction, size: int, fresh: bool) -> tuple[_Extent | None, bool]:
         base = extents.allocate(tx, size, fresh=fresh)
         if base is None:
             return None, not extents.limbo_is_empty(tx)
-        key = self._engine.session.held_key("extent", base + size)
-        tx.put(key, _encode(_Span(base, base + size)))
-        return base, False
+        key = self._engine.session.held_key("extent", next(_numbers))
+        tx.put(key, _encode((base, base + size)))
+        return _Extent(base, base + size, key), False
 
     def _reserve(self, size: int) -> None:
         """Reserve more memory, so that a fresh extent of `size` bytes fits.
@@ -243,7 +237,7 @@ class Arena:
         Raises:
             OutOfMemoryError: The bound is reached, or the machine's memory is.
         """
-        with self._growing():
+        with self._growing(), self._reserving():
             state = self._engine.read(extents.get_state)
             step = min(
                 max(state.reserved, settings.ARENA_BYTES_STEP_MIN), settings.ARENA_BYTES_STEP_MAX
@@ -279,6 +273,15 @@ class Arena:
         with self._engine.environment.write_lock, self._growth_guard(0, 0):
             yield
 
+    @contextlib.contextmanager
+    def _reserving(self) -> Generator[None]:
+        """Keep `trim` from returning what is being reserved: the catalog may need room for it."""
+        self._is_reserving = True
+        try:
+            yield
+        finally:
+            self._is_reserving = False
+
     # Reading.
 
     def view(self, tx: Transaction, ref: Ref) -> memoryview:
@@ -308,34 +311,48 @@ class Arena:
             extents.add_limbo(tx, ref.at, blob.size)
 
     def users(self, tx: Transaction, ref: Ref) -> int:
-        """Return how many users a blob has."""
-        return _get_blob(tx, ref).users
+        """Return how many users a blob has; 0 if there is no such blob."""
+        value = tx.get(BLOB.int(ref.at))
+        return 0 if value is None else _decode_blob(value).users
 
     # Reclaiming.
 
     def reclaim(self) -> int:
-        """Free the deleted extents that no reader can see any more; return their bytes."""
-        waiting, live = self._engine.read(self._limbo_and_live)
-        if not waiting:
-            return 0
-        oldest = self._engine.oldest_snapshot()  # first the readers,
-        pinned = self._pin_table.pinned(live)  # then the pins: see `pins`
-        ready = [
-            (version, offset)
-            for version, offset, _ in waiting
-            if (oldest is None or version <= oldest) and offset not in pinned
-        ]
-        if failpoints.ARMED:
-            failpoints.hit("arena.reclaiming")
-        return self._engine.write(_free_limbo, ready) if ready else 0
+        """Free some deleted extents that no reader can see any more; return their bytes.
 
-    def _limbo_and_live(self, tx: Transaction) -> tuple[list[tuple[int, int, int]], list[int]]:
-        # In one snapshot: a session that is not in it cannot have seen what it deletes.
-        waiting = extents.limbo(tx, settings.BATCH_KEYS)
+        Returns 0 when there are none.
+        """
+        beginning: extents.Place | None = None
+        while True:
+            # In one snapshot: a session that is not in it cannot have seen what it deletes.
+            waiting, live = self._engine.read(self._limbo_and_live, beginning)
+            if not waiting:
+                return 0
+            oldest = self._engine.oldest_snapshot()  # first the readers,
+            pinned = self._pin_table.pinned(live)  # then the pins: see `pins`
+            ready = [
+                (version, offset)
+                for version, offset, _ in waiting
+                if (oldest is None or version <= oldest) and offset not in pinned
+            ]
+            if failpoints.ARMED:
+                failpoints.hit("arena.reclaiming")
+            if ready:
+                return self._engine.write(_free_limbo, ready)
+            beginning = waiting[-1][:2]
+            if oldest is not None and beginning[0] > oldest:
+                return 0  # what comes behind was deleted later
+
+    def _limbo_and_live(
+        self, tx: Transaction, behind: extents.Place | None
+    ) -> tuple[list[tuple[int, int, int]], list[int]]:
+        waiting = extents.limbo(tx, settings.BATCH_KEYS, behind)
         return waiting, self._engine.session.alive(tx) if waiting else []
 
     def trim(self) -> int:
         """Return the free end of the arena to the system; return its bytes."""
+        if self._is_reserving:
+            return 0
         self.drop_chunks()
         with self._growing():
             before = self._engine.write(extents.trim)
@@ -485,8 +502,12 @@ def _held_spans(tx: Transaction) -> Iterator[tuple[int, int, int]]:
     for session in held.holders(tx):
         prefix = Prefix(session, "extent", of=held.HELD)
         for _, value in tx.range(prefix.begin, prefix.end):
-            span = _decode_span(value)
-            yield session, span.at, span.end
+            for at, end in _pairs(_decode_spans(value)):
+                yield session, at, end
+
+
+def _pairs(spans: list[int]) -> Iterator[tuple[int, int]]:
+    return zip(spans[::2], spans[1::2], strict=True)
 
 
 def _bytes_at(tx: Transaction, offsets: set[int]) -> int:
@@ -500,17 +521,36 @@ def _bytes_at(tx: Transaction, offsets: set[int]) -> int:
     return total
 
 
-def _give_back(tx: Transaction, key: bytes) -> None:
-    value = tx.pop(key)
-    if value is not None:
-        span = _decode_span(value)
-        extents.free(tx, span.at, span.end - span.at)
+def _let_go(tx: Transaction, key: bytes, at: int, end: int) -> bool:
+    """Take a part out of what a held key names; tell whether that was in it."""
+    value = tx.get(key)
+    if value is None:
+        return False
+    spans = _decode_spans(value)
+    left: list[int] = []
+    for first, last in _pairs(spans):
+        if first <= at and end <= last:
+            left += [first, at] if first < at else []
+            left += [end, last] if end < last else []
+        else:
+            left += [first, last]
+    if left == spans:
+        return False
+    if left:
+        tx.put(key, _encode(left))
+    else:
+        tx.delete(key)
+    return True
+
+
+def _give_back(tx: Transaction, key: bytes, at: int, end: int) -> None:
+    if _let_go(tx, key, at, end):
+        extents.free(tx, at, end - at)
 
 
 def _release_extent(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
-    assert unpack(rest)
-    span = _decode_span(value)
-    extents.free(tx, span.at, span.end - span.at)
+    for at, end in _pairs(_decode_spans(value)):
+        extents.free(tx, at, end - at)
 
 
 def _note_reserved(tx: Transaction, end: int) -> None:

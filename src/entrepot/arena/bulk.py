@@ -60,7 +60,7 @@ class Bulk(Protocol):
         ...
 
     def users(self, tx: Transaction, ref: Ref) -> int:
-        """Return how many users a blob has."""
+        """Return how many users a blob has; 0 if there is no such blob."""
         ...
 
     def pins_of(self, tx: Transaction, ref: Ref) -> int:

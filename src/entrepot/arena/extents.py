@@ -24,10 +24,11 @@ from __future__ import annotations
 
 import msgspec
 
-from entrepot.engine.keys import Prefix, pack_int
+from entrepot.engine.keys import Prefix, after, pack_int
 from entrepot.engine.protocol import Transaction
 
 __all__ = [
+    "Place",
     "State",
     "add_limbo",
     "allocate",
@@ -48,6 +49,10 @@ STATE = ARENA.key("state")
 FREE_AT = Prefix("at", of=ARENA)
 FREE_SIZE = Prefix("size", of=ARENA)
 LIMBO = Prefix("limbo", of=ARENA)
+
+
+Place = tuple[int, int]
+"""Where a deleted extent is among the others: version of the deletion, offset."""
 
 
 class State(msgspec.Struct, array_like=True):
@@ -166,10 +171,16 @@ def add_limbo(tx: Transaction, offset: int, size: int) -> None:
     tx.put(LIMBO.int(tx.version) + pack_int(offset), size.to_bytes(8, "big"))
 
 
-def limbo(tx: Transaction, limit: int | None = None) -> list[tuple[int, int, int]]:
-    """Return (version of the deletion, offset, size) of deleted extents, oldest first."""
+def limbo(
+    tx: Transaction, limit: int | None = None, behind: Place | None = None
+) -> list[tuple[int, int, int]]:
+    """Return (version of the deletion, offset, size) of deleted extents, oldest first.
+
+    With `behind`, those after it.
+    """
+    begin = LIMBO.begin if behind is None else after(LIMBO.int(behind[0]) + pack_int(behind[1]))
     found: list[tuple[int, int, int]] = []
-    for key, value in tx.range(LIMBO.begin, LIMBO.end, limit=limit):
+    for key, value in tx.range(begin, LIMBO.end, limit=limit):
         version, offset = LIMBO.tail(key)
         assert isinstance(version, int)
         assert isinstance(offset, int)

@@ -98,8 +98,9 @@ class PagedBulk:
             _delete_pages(tx, ref.at)
 
     def users(self, tx: Transaction, ref: Ref) -> int:
-        """Return how many users a blob has."""
-        return _get(tx, ref).users
+        """Return how many users a blob has; 0 if there is no such blob."""
+        value = tx.get(PAGED.int(ref.at))
+        return 0 if value is None else _decode(value).users
 
     def pins_of(self, tx: Transaction, ref: Ref) -> int:
         """Return 0: reading copies."""

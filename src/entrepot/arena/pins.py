@@ -101,15 +101,19 @@ class Pins:
             index = self._free.pop()
         except IndexError:
             return None
-        self._words[index] = offset + 1
-        # One class per power of two, cut to size below: a class for each size is 20 times dearer.
-        bits = (size - 1).bit_length()
-        view_class = self._classes.get(bits)
-        if view_class is None:
-            view_class = self._classes[bits] = _view_class(1 << bits)
-        view = view_class.from_buffer(self._memory, offset)
-        view.pins = self
-        view.index = index
+        try:
+            self._words[index] = offset + 1
+            # One class per power of two, cut to size below: one for each size is 20 times dearer.
+            bits = (size - 1).bit_length()
+            view_class = self._classes.get(bits)
+            if view_class is None:
+                view_class = self._classes[bits] = _view_class(1 << bits)
+            view = view_class.from_buffer(self._memory, offset)
+            view.index = index
+        except BaseException:
+            self.unpin(index)
+            raise
+        view.pins = self  # from here on the pin goes with the view
         return memoryview(view).toreadonly().cast("B")[:size]
 
     def unpin(self, index: int) -> None:
@@ -134,7 +138,11 @@ def _view_class(size: int) -> type[Any]:
         index: int
 
         def __del__(self) -> None:
-            self.pins.unpin(self.index)
+            try:
+                pins = self.pins
+            except AttributeError:
+                return  # interrupted while it was made
+            pins.unpin(self.index)
 
     return PinnedBytes
 

@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from entrepot import settings
@@ -70,6 +71,8 @@ class Region:
 def copy_into(target: memoryview, source: memoryview) -> None:
     """Copy bytes; large ones in threads, without the interpreter lock."""
     size = len(source)
+    if size != len(target):
+        raise ValueError(f"{size} bytes cannot be copied into {len(target)}")
     if size < settings.PARALLEL_COPY_BYTES_MIN:
         target[:] = source
         return
@@ -84,11 +87,30 @@ def copy_into(target: memoryview, source: memoryview) -> None:
             np.copyto(to[part], origin[part])
 
     threads = [threading.Thread(target=copy_pieces) for _ in range(min(4, os.cpu_count() or 1) - 1)]
-    for thread in threads:
-        thread.start()
-    copy_pieces()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.start()
+        copy_pieces()
+    finally:
+        _end(threads, pieces)
+
+
+def _end(threads: list[threading.Thread], pieces: Iterator[int]) -> None:
+    """Wait for the threads, interrupted or not: they write where others may write next."""
+    interruption: BaseException | None = None
+    while True:
+        try:
+            for _ in pieces:  # where all went well, there are none left
+                pass
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join()
+        except BaseException as error:  # noqa: BLE001 raised again below
+            interruption = error
+        else:
+            break
+    if interruption is not None:
+        raise interruption
 
 
 def _page_up(size: int) -> int:

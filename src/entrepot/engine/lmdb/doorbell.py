@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from entrepot import settings
 from entrepot.engine.lmdb.futex import WAITV_WORDS_MAX, Words, wait_any
 from entrepot.engine.protocol import Bell, Seen
-from entrepot.errors import ClosedError, EntrepotError
+from entrepot.errors import ClosedError
 
 if TYPE_CHECKING:
     import asyncio
@@ -217,12 +217,12 @@ class _Watcher:
             self._reaped_at = now
             try:
                 self._between_slices()
-            except EntrepotError as error:  # the depot was removed, or closed
+            except Exception as error:  # noqa: BLE001 closed, removed, or a bug: those who wait are told
                 self._tell_all(error)
             else:
                 self._tell_all()
 
-    def _tell_all(self, error: EntrepotError | None = None) -> None:
+    def _tell_all(self, error: Exception | None = None) -> None:
         """Let all who wait check again, or give them the error that this thread met."""
         with self._lock:
             waiters = [waiter for at_word in self._waiters.values() for waiter in at_word.values()]
@@ -231,7 +231,7 @@ class _Watcher:
             _tell(waiter, error)
 
 
-def _tell(waiter: _Waiter, error: EntrepotError | None = None) -> None:
+def _tell(waiter: _Waiter, error: Exception | None = None) -> None:
     try:
         waiter.loop.call_soon_threadsafe(_set, waiter.rung, error)
     except RuntimeError:
@@ -244,7 +244,7 @@ def _forget(future: asyncio.Future[None]) -> None:
         future.exception()
 
 
-def _set(rung: asyncio.Future[None], error: EntrepotError | None = None) -> None:
+def _set(rung: asyncio.Future[None], error: Exception | None = None) -> None:
     if rung.done():
         return
     if error is None:

@@ -165,7 +165,7 @@ class LmdbEngine:
                         and max(pages, self.environment.pages_max) < _pages(txn)
                     ):
                         raise lmdb.MapFullError("what is left is for deletes")
-                    rung = tuple(tx.rung) if tx.rung else ()
+                    rung = tuple(dict.fromkeys(tx.rung)) if tx.rung else ()
                     version = txn.id() if rung else 0
                     if failpoints.ARMED:
                         failpoints.hit("engine.before_commit")
@@ -243,7 +243,9 @@ class LmdbEngine:
 
     def reap(self) -> int:
         """Give back what dead sessions held in this engine; return how many were dead."""
-        dead = [s for s in self.read(held.holders) if not self.session.is_alive(s)]
+        holders = self.read(held.holders)
+        alive = self.session.live_sessions() if holders else set[int]()
+        dead = [session for session in holders if session not in alive]
         for session in dead:
             self.release(session)
         self.environment.env.reader_check()
@@ -302,26 +304,35 @@ class LmdbEngine:
         """Undo `pause`."""
         self.environment.resume()
 
-    def close_after_fork(self, first_use: Callable[[], None]) -> None:
-        """Close what a forked child inherited; its first transaction calls `first_use`.
+    def forget_threads(self) -> None:
+        """Forget what other threads did: in a forked child, where there are none."""
+        self.environment.forget_gate()
+        self.doorbell.forget_watchers()
+        self._is_writing = False
+        self._writing = LmdbTransaction()
+        self._idle = self.environment.idle
+        self._write_lock = self.environment.write_lock
 
-        The parent must have no transaction open meanwhile, nor one that is aborted and still
-        referred to: its slot in the table of readers is freed by the last reference's going, so
-        the child's close would free it too, and the parent's later one that of another reader.
+    def suspend(self, first_use: Callable[[], None]) -> None:
+        """Close the environment until `reopen`; the next transaction calls `first_use`.
+
+        So a forked child closes what it inherited. The parent must have no transaction open
+        meanwhile, nor one that is aborted and still referred to: its slot in the table of readers
+        is freed when the last reference goes, so the child's close would free it too, and the
+        parent's later one that of another reader.
         """
 
         def begin_anew(**options: bool) -> lmdb.Transaction[bytes]:
             first_use()
             return self._begin(**options)
 
-        self._lock_words = NOBODY_WRITES
-        self.environment.close()
-        self.environment.forget_gate()
-        self.doorbell.forget_watchers()
-        self._is_writing = False
-        self._writing = LmdbTransaction()
-        self._adopt()
-        self._begin = begin_anew
+        self.pause()
+        try:
+            self._begin = begin_anew
+            self._lock_words = NOBODY_WRITES
+            self.environment.close()
+        finally:
+            self.resume()
 
     def reopen(self) -> None:
         """Open the environment again, in a forked child."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 import sys
 import time
 from collections.abc import Callable
@@ -27,15 +26,13 @@ import msgspec
 from entrepot import settings
 from entrepot.engine import failpoints, held
 from entrepot.engine.keys import Prefix
+from entrepot.engine.lmdb.locks import lock_holder
 from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import LimitError
 
 __all__ = ["LmdbSession", "Slot", "slots"]
 
 SLOT = Prefix("slot")
-
-_FLOCK = struct.Struct("hhqqi4x")
-"""struct flock of Linux with 64-bit offsets: type, whence, start, length, pid."""
 
 
 class Slot(msgspec.Struct, array_like=True, frozen=True):
@@ -71,8 +68,14 @@ class LmdbSession:
         """Open the lock file; `begin` takes a slot."""
         self._lock_file = lock_file
         self._fd = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.id = 0
-        self.slot = -1
+        self._first_use: Callable[[], None] = _not_begun
+
+    def __getattr__(self, name: str) -> int:
+        """Begin when a forked child first asks for its id or slot: until then it has none."""
+        if name not in ("id", "slot"):
+            raise AttributeError(name)
+        self._first_use()
+        return vars(self)[name]
 
     def begin(self, engine: Engine, prepare: Callable[[int], None]) -> None:
         """Take a slot in the catalog of the volatile engine.
@@ -86,6 +89,7 @@ class LmdbSession:
         """
         self._engine = engine
         self.slot, self.id = engine.write(self._take_slot, _new_id(), prepare)
+        self._first_use = _not_begun
 
     def _take_slot(
         self, tx: Transaction, session: int, prepare: Callable[[int], None]
@@ -119,22 +123,18 @@ class LmdbSession:
         """Return the key under which this session writes that it holds something."""
         return held.held_key(self.id, kind, *elements)
 
-    def is_alive(self, session: int) -> bool:
-        """Tell whether the process of a session still runs."""
-        if session == self.id:
-            return True
+    def live_sessions(self) -> set[int]:
+        """Return the sessions whose processes run."""
         everyone = self._engine.read(slots)
-        return any(
-            slot.session == session and self.is_locked(number) for number, slot in everyone.items()
-        )
+        return {self.id} | {
+            slot.session for number, slot in everyone.items() if self.is_locked(number)
+        }
 
     def is_locked(self, number: int) -> bool:
         """Tell whether the owner of a slot lives."""
-        if number == self.slot:
+        if number == vars(self).get("slot"):
             return True
-        query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
-        answer = fcntl.fcntl(self._fd, fcntl.F_GETLK, query)
-        return _FLOCK.unpack(answer)[0] != fcntl.F_UNLCK
+        return lock_holder(self._fd, number, 1) is not None
 
     def alive(self, tx: Transaction) -> list[int]:
         """Return the slots whose owners live."""
@@ -151,11 +151,14 @@ class LmdbSession:
             self._engine.write(_free_slot, number, session)
         return len(dead)
 
-    def close_after_fork(self) -> None:
-        """Close what a forked child inherited: the locks are the parent's."""
+    def close_after_fork(self, first_use: Callable[[], None]) -> None:
+        """Close what a forked child inherited: the locks are the parent's.
+
+        Whoever asks for its id calls `first_use`.
+        """
         os.close(self._fd)
-        self.id = 0
-        self.slot = -1
+        del self.id, self.slot
+        self._first_use = first_use
 
     def reopen(self) -> None:
         """Open the lock file again, in a forked child."""
@@ -167,12 +170,16 @@ class LmdbSession:
 
     def end(self) -> int:
         """Free the slot, when all it held was given back; return how many others are left."""
-        self.free_dead_slots()
-        if self.slot >= 0:
+        try:
+            self.free_dead_slots()
             self._engine.write(_free_slot, self.slot, self.id)
-        others = len(self._engine.read(slots))
-        os.close(self._fd)
-        return others
+            return len(self._engine.read(slots))
+        finally:
+            os.close(self._fd)
+
+
+def _not_begun() -> None:
+    raise AttributeError("the session has not begun")
 
 
 def _free_slot(tx: Transaction, number: int, session: int) -> None:

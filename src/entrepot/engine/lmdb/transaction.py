@@ -17,8 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import lmdb
-
 from entrepot.engine.keys import KEY_BYTES_MAX
 from entrepot.engine.protocol import Bell, Item
 from entrepot.errors import LimitError

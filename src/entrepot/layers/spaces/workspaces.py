@@ -199,6 +199,16 @@ def sweep(tx: Transaction, bulk: Bulk) -> bool:
     return True
 
 
+def has_any(tx: Transaction) -> bool:
+    """Tell whether there is a workspace in this tier, not counting marks of persistent ones."""
+    return bool(tx.range(INSTANCE.begin, INSTANCE.end, limit=1))
+
+
+def has_trash(tx: Transaction) -> bool:
+    """Tell whether there is something to sweep."""
+    return bool(tx.range(TRASH.begin, TRASH.end, limit=1))
+
+
 def list_workspaces(tx: Transaction, *, persistent: bool) -> list[SpaceInfo]:
     """Return the workspaces of one tier, by name."""
     found: list[SpaceInfo] = []
