@@ -21,7 +21,7 @@ import typer
 import entrepot
 from entrepot import Depot
 from entrepot.cli.bench_peer import PING, PONG
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.options import DirectoryOption, FreshDepotOption, JsonOption, open_existing
 from entrepot.cli.present import console, count, duration, emit, row, size, table
 from entrepot.errors import UnavailableError, WaitTimeoutError
 
@@ -58,7 +58,7 @@ def command(
         float,
         typer.Option("--seconds", "-t", min=0.01, max=60, metavar="S", help="Time per operation."),
     ] = 0.2,
-    depot: DepotOption = None,
+    depot: FreshDepotOption = None,
     directory: DirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:

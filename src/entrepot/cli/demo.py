@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import entrepot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, known_depots
+from entrepot.cli.options import DirectoryOption, FreshDepotOption, JsonOption, known_depots
 from entrepot.cli.present import console, counted, duration, emit, size
 from entrepot.cli.showcase.dataset import Dataset, load
 from entrepot.cli.showcase.report import bar, show_copies, show_result, show_step
@@ -40,7 +40,7 @@ def command(
             "--memory", metavar="SIZE", help='Most memory the depot may use: "512M", "4G".'
         ),
     ] = None,
-    depot: DepotOption = None,
+    depot: FreshDepotOption = None,
     directory: DirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:

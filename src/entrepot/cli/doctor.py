@@ -1,5 +1,7 @@
 """`entrepot doctor`: what is wrong with a depot, and who holds what."""
 
+import os
+import warnings
 from pathlib import Path
 
 import typer
@@ -8,11 +10,13 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
+from entrepot import places, settings
 from entrepot.cli.options import (
     DepotOption,
     DirectoryOption,
     JsonOption,
     depot_name,
+    known_depots,
     locate,
     open_existing,
     typed,
@@ -25,6 +29,8 @@ from entrepot.errors import CorruptError, EntrepotError, FormatError
 __all__ = ["command"]
 
 FREE_SHARE_MIN = 0.02
+ROOM_MIN = 2 * settings.CATALOG_BYTES_FIRST
+"""Bytes that a depot wants to begin with."""
 USED_SHARE_MAX = 0.95
 
 
@@ -37,6 +43,9 @@ def command(
 
     Exit status 1 when there are any.
     """
+    if depot is None and depot_name(None) not in known_depots(directory):
+        _look_around(depot_name(None), directory, as_json=as_json)
+        return
     try:
         with open_existing(depot, directory) as opened:
             opened.spaces()  # opens what is on disk too, so that it is checked
@@ -71,6 +80,61 @@ def command(
         _show(console(), diagnosis, sessions, statistics, problems)
     if problems:
         raise typer.Exit(1)
+
+
+def _look_around(name: str, directory: Path | None, *, as_json: bool) -> None:
+    """Tell whether a depot can be made, where there is none yet; make nothing."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        root = places.choose_root(directory, name, None)
+    problems = [str(warning.message) for warning in told]
+    roots = {"memory": root, "durable data": settings.data_root()}
+    problems += [problem for path in roots.values() for problem in _judge_place(path)]
+    if as_json:
+        emit({"depot": name, "sound": not problems, "problems": problems, "places": roots})
+    else:
+        shown = {f"{what} would be in": _place(path) for what, path in roots.items()}
+        out = console()
+        out.print(facts(f"Depot {name}: not there", shown))
+        for problem in problems:
+            out.print(f"[bold red]✗[/] {escape(problem)}", soft_wrap=True)
+        if not problems:
+            out.print("[bold green]✓[/] no depot yet: one can be made, for instance by")
+            out.print("  entrepot put --value 42 --name answer")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _judge_place(path: Path) -> list[str]:
+    """Return what keeps a depot from being made under a root directory."""
+    there = _existing(path)
+    problems: list[str] = []
+    if there == path:
+        try:
+            places.private_directory(path)
+        except EntrepotError as error:
+            problems.append(str(error))
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problems.append(f"{path} cannot be made: {there} may not be written")
+    free, _ = _room(there)
+    if free < ROOM_MIN:
+        problems.append(f"{path} has {size(free)} left, a depot begins with {size(ROOM_MIN)}")
+    return problems
+
+
+def _place(path: Path) -> str:
+    return f"{path}: {_free(*_room(_existing(path)))}"
+
+
+def _room(path: Path) -> tuple[int, int]:
+    """Return the bytes that are free in a file system, and all."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def _existing(path: Path) -> Path:
+    """Return the path, or of its parents the first that is there."""
+    return next(place for place in (path, *path.parents) if os.path.lexists(place))
 
 
 def _advise(error: EntrepotError, name: str, directory: Path | None) -> str:

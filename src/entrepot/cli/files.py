@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import pickle
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from entrepot.errors import (
     AccessDeniedError,
+    DiskFullError,
     EntrepotError,
     FormatError,
     NotFoundError,
@@ -35,7 +37,7 @@ from entrepot.errors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["has_frames", "read_file", "read_table", "write_file"]
+__all__ = ["has_frames", "read_file", "read_table", "write_bytes", "write_file"]
 
 BYTES = (bytes, bytearray, memoryview)
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
@@ -85,7 +87,7 @@ def write_file(path: Path, value: Any) -> int:
         NotFoundError, AccessDeniedError: The directory does not exist, or is not ours to write.
         UnavailableError: The package that writes it is not installed.
     """
-    writer = _WRITERS.get(path.suffix.lower(), _write_bytes)
+    writer = _WRITERS.get(path.suffix.lower(), write_bytes)
     with _mapped_errors(path.parent):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -114,6 +116,12 @@ def _mapped_errors(path: Path) -> Generator[None]:
         raise NotFoundError(f"{name!r} is a directory", "give a file") from error
     except PermissionError as error:
         raise AccessDeniedError(f"{name!r} may not be accessed: {error.strerror}") from error
+    except OSError as error:
+        if error.errno is None:  # not the system's
+            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"{name!r} cannot be written: {error.strerror}") from error
+        raise UnavailableError(f"{name!r} cannot be used: {error.strerror}") from error
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
@@ -233,8 +241,12 @@ _READERS: Mapping[str, Callable[[Path], Any]] = {
 # Writing.
 
 
-def _write_bytes(file: BinaryIO, value: Any) -> None:
-    """Write bytes and text as they are; nothing else has one obvious form."""
+def write_bytes(file: BinaryIO, value: Any) -> None:
+    """Write bytes and text as they are; nothing else has one obvious form.
+
+    Raises:
+        TypeMismatchError: The value is something else.
+    """
     if isinstance(value, str):
         value = value.encode()
     if not isinstance(value, BYTES):

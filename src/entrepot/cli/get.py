@@ -1,5 +1,6 @@
 """`entrepot get`: print a value, or write it to a file."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 from rich.text import Text
 
 from entrepot import Depot
-from entrepot.cli.files import write_file
+from entrepot.cli.files import write_bytes, write_file
 from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
 from entrepot.cli.present import console, emit, readable, size
 from entrepot.cli.targets import SpaceTarget, Target, VariableTarget, resolve
@@ -16,6 +17,7 @@ from entrepot.errors import NotFoundError, TypeMismatchError
 __all__ = ["command"]
 
 ABSENT = object()
+STDOUT = Path("-")
 
 
 def command(
@@ -28,7 +30,8 @@ def command(
             "--out",
             "-o",
             metavar="FILE",
-            help="Write the value there: .npy .parquet .csv .json .pickle, else bytes.",
+            help="Write the value there: .npy .parquet .csv .json .pickle, else bytes; "
+            "- is the standard output.",
             show_default=False,
         ),
     ] = None,
@@ -49,15 +52,21 @@ def command(
 
     Values that your programs stored are unpickled; get them from depots of your own only.
     """
+    if out == STDOUT and as_json:
+        raise typer.BadParameter("--json and --out - both want the standard output")
     with open_existing(depot, directory) as opened:
         found = resolve(opened, target)
         value = _value(opened, found, fetch=fetch, timeout=timeout)
-        written = write_file(out, value) if out is not None else None
+        written = None
+        if out == STDOUT:
+            write_bytes(sys.stdout.buffer, value)
+        elif out is not None:
+            written = write_file(out, value)
         if as_json:
             emit(_document(target, found, value, out, written))
-        elif out is not None:
+        elif out is not None and out != STDOUT:
             console().print(Text(f"{size(written or 0)} written to {out}"))
-        else:
+        elif out is None:
             console().print(readable(value))
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DepotOption",
     "DirectoryOption",
+    "FreshDepotOption",
     "JsonOption",
     "depot_name",
     "known_depots",
@@ -35,6 +36,16 @@ DepotOption = Annotated[
         "-d",
         metavar="NAME",
         help="The depot; else $ENTREPOT_DEPOT, else 'default'.",
+        show_default=False,
+    ),
+]
+FreshDepotOption = Annotated[
+    str | None,
+    typer.Option(
+        "--depot",
+        "-d",
+        metavar="NAME",
+        help="The depot; without it, a fresh one that vanishes.",
         show_default=False,
     ),
 ]
@@ -86,10 +97,11 @@ def no_depot(name: str, directory: Path | None) -> NotFoundError:
         hint = f"there {'are' if len(known) > 1 else 'is'}: {', '.join(known)}"
     else:
         hint = (
-            "a depot begins with the first value, as in `entrepot put --value 42 --name answer`, "
-            "and is gone when its last value is"
+            "a depot begins with the first value that is put (`entrepot put --value 42 "
+            "--name answer`), and is gone with the last value that is removed"
         )
-    where = " or ".join(str(root) for root in places.memory_roots(directory))
+    first, *others = places.memory_roots(directory)
+    where = " or ".join(map(str, [first, *(root for root in others if root.exists())]))
     return NotFoundError(f"there is no depot {name!r} in {where}", hint)
 
 

@@ -33,7 +33,7 @@ def command(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TARGET...",
+            metavar="TARGET",
             help="Ids, names, spaces, or SPACE/VARIABLE.",
             show_default=False,
         ),
@@ -70,6 +70,8 @@ def command(
         with open_existing(depot, directory) as opened:
             found = [(text, _checked(opened, text)) for text in dict.fromkeys(targets or [])]
             removed = [_remove(opened, text, target, keep, force) for text, target in found]
+        if not opened.path.exists():
+            removed[-1]["note"] += f"; nothing is left in depot {opened.name!r}: it is gone"
     if as_json:
         emit(removed)
     else:
