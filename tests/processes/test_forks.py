@@ -15,7 +15,6 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -436,10 +435,10 @@ def test_a_grandchild_of_a_child_that_never_used_the_depot_uses_it(
         depot = here.depot
 
         def outer() -> None:
-            files = [Path("/dev/null").open() for _ in range(20)]  # they take numbers that are free
+            files = [os.dup(0) for _ in range(20)]  # they take numbers that are free
             assert in_child(lambda: depot.objects.put(1, name="from far")) == 0
             for file in files:
-                file.close()  # a number that was closed twice would not be there
+                os.close(file)  # one that was closed twice would not be there
 
         return in_child(outer)
 
