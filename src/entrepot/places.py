@@ -10,6 +10,7 @@
             arena  pins  bells  sessions  growth
     DATA_ROOT/NAME/           the durable tier, made when it is first used
         format  catalog/
+        home              the directory in memory from which it is used
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ __all__ = [
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FORMAT = "format"
 _ANY_BOOT = "any"
-_FILES = {_FORMAT, "arena", "bells", "catalog", "growth", "pins", "sessions"}
-"""All that a depot has in its directory, but for drafts of the format file."""
+_FILES = {_FORMAT, "arena", "bells", "catalog", "growth", "home", "pins", "sessions"}
+"""All that a depot has in its directories, but for drafts of the format file."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
 _TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}

@@ -65,12 +65,17 @@ def command(
             raise
         raise typer.Exit(1) from error
     problems = [*diagnosis.problems, *_judge(diagnosis, sessions, statistics)]
+    advice = ""
+    if diagnosis.problems:
+        again = typed("rm --all", statistics.name, directory)
+        advice = f"this is a defect, please report it; copy what you need, then begin anew: {again}"
     if as_json:
         emit(
             {
                 "depot": statistics.name,
                 "sound": not problems,
                 "problems": problems,
+                "advice": advice,
                 "diagnosis": diagnosis,
                 "sessions": sessions,
                 "statistics": statistics,
@@ -78,6 +83,8 @@ def command(
         )
     else:
         _show(console(), diagnosis, sessions, statistics, problems)
+        if advice:
+            console().print(f"[dim]→[/] {escape(advice)}", soft_wrap=True)
     if problems:
         raise typer.Exit(1)
 

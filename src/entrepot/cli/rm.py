@@ -1,5 +1,7 @@
 """`entrepot rm`: remove objects, names, spaces and variables."""
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +95,8 @@ def _remove_depot(name: str, directory: Path | None, *, keep: bool) -> dict[str,
         raise no_depot(name, directory)
     for path in removed:
         places.check_removable(path)
+    if durable in removed:
+        _check_home(durable, volatile)
     root = volatile[0].parent if volatile else places.memory_roots(directory)[0]
     with places.system_errors(root), root_lock(root):
         for path in removed:
@@ -100,6 +104,23 @@ def _remove_depot(name: str, directory: Path | None, *, keep: bool) -> dict[str,
         leave_root(root, remove=places.is_own_root(root))
     note = f"; what it has on disk stays, in {durable}" if keep and durable is not None else ""
     return {"target": name, "kind": "depot", "note": note}
+
+
+def _check_home(durable: Path, volatile: list[Path]) -> None:
+    """Refuse to remove what a depot has on disk where one in another directory uses it.
+
+    Raises:
+        ConflictError: It does.
+    """
+    try:
+        home = Path(os.fsdecode((durable / "home").read_bytes()))
+    except OSError:  # nobody used it yet
+        return
+    if home.is_absolute() and home.exists() and home not in [path.resolve() for path in volatile]:
+        raise ConflictError(
+            f"{durable} belongs to the depot in {home} too",
+            f"--keep keeps it; --directory {shlex.quote(str(home.parent))} means that depot",
+        )
 
 
 def _checked(depot: Depot, text: str) -> Target:

@@ -142,6 +142,20 @@ def test_a_depot_that_is_only_on_disk_is_removed(run, lab: Path, home: Path) -> 
     assert list((home / "data").iterdir()) == []
 
 
+def test_what_is_on_disk_is_not_taken_from_a_depot_in_another_directory(
+    run, lab: Path, home: Path
+) -> None:
+    elsewhere = home / "elsewhere"
+    with entrepot.open("lab", directory=elsewhere) as depot:
+        depot.objects.put(1)
+    words = ("rm", "--all", "--depot", "lab", "--directory", elsewhere)
+    assert f"belongs to the depot in {lab}" in run(*words, status=1).err
+    run(*words, "--keep")
+    assert run("get", "kept/task", "-d", "lab").out.strip() == "1"
+    run("rm", "--all", "--depot", "lab")
+    assert not (home / "data" / "lab").exists()
+
+
 def test_a_directory_that_is_no_depots_is_never_removed(run, home: Path) -> None:
     precious = home / "memory" / "photos" / "cat.jpg"
     precious.parent.mkdir(mode=0o700, parents=True)

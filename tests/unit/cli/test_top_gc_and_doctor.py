@@ -78,6 +78,7 @@ def test_doctor_exits_with_1_when_there_are_problems(run, full, monkeypatch) -> 
     monkeypatch.setattr(entrepot.Depot, "check", lambda self: ["extent 7 overlaps extent 8"])
     said = run("doctor", status=1)
     assert "extent 7 overlaps extent 8" in said.out
+    assert "entrepot rm --all --depot default" in said.out
     assert run("doctor", "--json", status=1).document["problems"] == ["extent 7 overlaps extent 8"]
 
 
