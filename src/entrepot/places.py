@@ -43,6 +43,7 @@ __all__ = [
     "Format",
     "check_depot_name",
     "check_removable",
+    "check_whole",
     "choose_root",
     "depot_names",
     "is_own_root",
@@ -245,6 +246,22 @@ def check_removable(directory: Path) -> None:
             raise ConflictError(
                 f"{directory} holds {name!r}, which is no part of a depot",
                 "move it away, or remove the directory yourself",
+            )
+
+
+def check_whole(directory: Path) -> None:
+    """Refuse a memory tier that lost what the rest of it was made after: it would be made anew.
+
+    Raises:
+        CorruptError: Its format file or its catalog is gone or empty, and was not.
+    """
+    if not any((directory / name).exists() for name in ("pins", "arena")):
+        return  # not there, or its maker died while it made it
+    for path in (directory / _FORMAT, directory / "catalog" / "data.mdb"):
+        if not path.exists() or not path.stat().st_size:
+            raise CorruptError(
+                f"{path} is lost or empty, and was not",
+                f"`entrepot doctor --depot {directory.name}` says what to do",
             )
 
 

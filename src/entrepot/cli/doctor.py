@@ -16,7 +16,6 @@ from entrepot.cli.options import (
     DirectoryOption,
     JsonOption,
     depot_name,
-    known_depots,
     locate,
     open_existing,
     typed,
@@ -43,7 +42,7 @@ def command(
 
     Exit status 1 when there are any.
     """
-    if depot is None and depot_name(None) not in known_depots(directory):
+    if depot is None and not any(locate(depot_name(None), directory)):
         _look_around(depot_name(None), directory, as_json=as_json)
         return
     try:

@@ -116,8 +116,11 @@ def open_existing(name: str | None, directory: Path | None) -> Depot:
 
     Raises:
         NotFoundError: There is no depot of this name.
+        CorruptError: Files of it are lost.
     """
     wanted = depot_name(name)
-    if wanted not in known_depots(directory):
+    if wanted not in known_depots(directory) and not locate(wanted, directory)[0]:
         raise no_depot(wanted, directory)
+    for path in locate(wanted, directory)[0]:
+        places.check_whole(path)
     return entrepot.open(wanted, directory=directory)

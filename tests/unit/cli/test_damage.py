@@ -49,9 +49,13 @@ damaged = pytest.mark.parametrize(
         (DATA, shorten, "damaged"),
         (DATA, garble, "damaged"),
         ("format", garble, "does not describe a depot"),
-        ("format", empty, "does not describe a depot"),
+        ("format", empty, "is lost or empty"),
         ("format", make_newer, "has format 999"),
         ("arena", shorten, "bytes long"),
+        (DATA, empty, "is lost or empty"),
+        (DATA, Path.unlink, "is lost or empty"),
+        ("catalog", shutil.rmtree, "is lost or empty"),
+        ("format", Path.unlink, "is lost or empty"),
     ],
 )
 removable = pytest.mark.parametrize(
@@ -91,6 +95,16 @@ def test_doctor_says_it_in_json_too(
     assert document["sound"] is False
     assert word in document["problems"][0]
     assert "entrepot rm --all --keep --depot lab" in document["advice"]
+
+
+def test_a_default_depot_that_lost_its_format_file_is_not_called_missing(run, home: Path) -> None:
+    with entrepot.open() as depot:
+        depot.objects.put(1)
+    (depot.path / "format").unlink()
+    for command in ("doctor", "ls"):
+        said = run(command, status=1)
+        assert "is lost or empty" in said.out + said.err
+    assert (depot.path / "catalog" / "data.mdb").exists(), "looking destroys nothing"
 
 
 def test_what_doctor_advises_works_as_it_is_typed(run, lab: Path, home: Path) -> None:
