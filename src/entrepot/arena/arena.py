@@ -13,6 +13,7 @@ or gives back a piece, in whatever order.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,16 @@ class Arena:
         self._is_reserving = False
         engine.on_release("extent", _release_extent)
 
+    @property
+    def address(self) -> int:
+        """Where the arena begins in this process."""
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._region.map))
+
+    @property
+    def bound(self) -> int:
+        """How many bytes it can have."""
+        return self._region.size_max
+
     # Writing.
 
     @contextlib.contextmanager
@@ -156,6 +167,20 @@ class Arena:
         except BaseException:
             self._give_back(draft.key, draft.ref.at, draft.ref.at + size)
             raise
+
+    def begin(self, size: int) -> Draft:
+        """Take room for `size` bytes that the caller writes into `memory`."""
+        return self._take(_aligned(size) or _ALIGNMENT)
+
+    def memory(self, draft: Draft) -> memoryview:
+        """Return the bytes of a draft, writable."""
+        at, size = draft.ref
+        return self._region.bytes[at : at + size]
+
+    def abandon(self, draft: Draft) -> None:
+        """Give back what was begun and not sealed."""
+        assert isinstance(draft, _Draft)
+        self._give_back(draft.key, draft.ref.at, draft.ref.at + draft.ref.size)
 
     def seal(self, tx: Transaction, draft: Draft) -> None:
         """Make the draft a blob with one user, in the transaction that stores its `ref`."""
@@ -433,8 +458,9 @@ class Arena:
         stats = self.statistics()
         holders = self._engine.read(self._holders)
         text = (
-            f"no room for {size} bytes: of {stats.size} bytes, {stats.used} are in {stats.blobs} "
-            f"blobs, {stats.limbo} deleted but still looked at, {stats.unsealed} being written, "
+            f"no room for {size} bytes: of {stats.size} bytes, "
+            f"{stats.size // settings.CATALOG_SHARE} are kept for the catalog, {stats.used} are in "
+            f"{stats.blobs} blobs, {stats.limbo} deleted but still looked at, {stats.unsealed} being written, "
             f"the largest free piece has {stats.largest_free}"
         )
         if holders:

@@ -47,6 +47,22 @@ class Bulk(Protocol):
         """
         ...
 
+    def begin(self, size: int) -> Draft:
+        """Take room for `size` bytes that the caller writes into `memory`.
+
+        Raises:
+            OutOfMemoryError: There is no room; the message says who holds what.
+        """
+        ...
+
+    def memory(self, draft: Draft) -> memoryview:
+        """Return the bytes of a draft that was begun, writable until it is sealed."""
+        ...
+
+    def abandon(self, draft: Draft) -> None:
+        """Give back what was begun and not sealed."""
+        ...
+
     def seal(self, tx: Transaction, draft: Draft) -> None:
         """Make the draft a blob with one user, in the transaction that stores its `ref`."""
         ...

@@ -44,10 +44,12 @@ _decode = msgspec.msgpack.Decoder(_Paged).decode
 
 
 class _PagedDraft:
-    __slots__ = ("ref",)
+    __slots__ = ("memory", "ref")
 
-    def __init__(self, ref: Ref) -> None:
+    def __init__(self, ref: Ref, memory: bytearray | None = None) -> None:
         self.ref = ref
+        self.memory = memory
+        """What is written only when it is sealed: of a draft that was begun."""
 
 
 class PagedBulk:
@@ -76,8 +78,28 @@ class PagedBulk:
             self._engine.write(_abandon, key, number)
             raise
 
+    def begin(self, size: int) -> Draft:
+        """Take room for `size` bytes that the caller writes into `memory`: in this process."""
+        return _PagedDraft(Ref(self._ids.next(), size), bytearray(size))
+
+    def memory(self, draft: Draft) -> memoryview:
+        """Return the bytes of a draft that was begun, writable."""
+        assert isinstance(draft, _PagedDraft)
+        assert draft.memory is not None
+        return memoryview(draft.memory)
+
+    def abandon(self, draft: Draft) -> None:
+        """Give back what was begun and not sealed."""
+        assert isinstance(draft, _PagedDraft)
+        draft.memory = None
+
     def seal(self, tx: Transaction, draft: Draft) -> None:
         """Make the draft a blob with one user, in the transaction that stores its `ref`."""
+        assert isinstance(draft, _PagedDraft)
+        if draft.memory is not None:
+            for number, at in enumerate(range(0, len(draft.memory), _PAGE_BYTES)):
+                page = bytes(draft.memory[at : at + _PAGE_BYTES])
+                tx.put(PAGE.int(draft.ref.at) + pack_int(number), page)
         tx.delete(self._engine.session.held_key("paged", draft.ref.at))
         tx.put(PAGED.int(draft.ref.at), _encode(_Paged(draft.ref.size, 1)))
 

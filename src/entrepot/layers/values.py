@@ -208,11 +208,7 @@ def _decode_bulk_value(form: int, bulk: _Bulk, view: memoryview) -> Any:
         # Not ndarray(): that would make the mapping itself its base, which is writeable.
         flat = _frombuffer(view, dtype, count)
         return flat if len(shape) == 1 else flat.reshape(shape, order=order)
-    buffers: list[memoryview] = []
-    at = 0
-    for size in bulk.sizes:
-        buffers.append(view[at : at + size])
-        at += -(-size // settings.ARENA_ALIGNMENT_BYTES) * settings.ARENA_ALIGNMENT_BYTES
+    buffers = _parts(bulk, view)
     if form == BYTES:
         return bytes(buffers[0])
     if form == SCALAR:
@@ -220,6 +216,15 @@ def _decode_bulk_value(form: int, bulk: _Bulk, view: memoryview) -> Any:
     if not bulk.head:  # a pickle that is itself big
         return _loads(buffers[0], buffers[1:])
     return _loads(bulk.head, buffers)
+
+
+def _parts(bulk: _Bulk, view: memoryview) -> list[memoryview]:
+    parts: list[memoryview] = []
+    at = 0
+    for size in bulk.sizes:
+        parts.append(view[at : at + size])
+        at += -(-size // settings.ARENA_ALIGNMENT_BYTES) * settings.ARENA_ALIGNMENT_BYTES
+    return parts
 
 
 # Plain values.
@@ -233,6 +238,110 @@ def _encode_scalar(value: object) -> bytes | Encoded:
     if len(body) > settings.INLINE_BYTES_MAX:
         return Encoded(SCALAR, b"", [memoryview(body)])
     return _SCALAR + body + _stamp(_time())
+
+
+def encode_blob(body: memoryview) -> bytes | Encoded:
+    """Return the record of contiguous bytes, or what to make a record of for many."""
+    if len(body) > settings.INLINE_BYTES_MAX:
+        return Encoded(BYTES, b"", [body])
+    return b"".join((_BYTES, body, _stamp(_time())))
+
+
+def blob_of(record: bytes) -> bytes:
+    """Return the record of an array's bytes, in the same place.
+
+    Raises:
+        TypeMismatchError: It is the record of something else.
+    """
+    if record[0] == BULK | TENSOR:
+        _, at, size = _read_place(record)
+        bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
+        again = _Bulk(b"", bulk.sizes)
+        return _place(BULK | BYTES, at, size) + _encode(again) + record[-_STAMP_BYTES:]
+    if record[0] == TENSOR:
+        array = _decode_array(record)
+        return b"".join((_BYTES, array.tobytes("A"), record[-_STAMP_BYTES:]))
+    raise TypeMismatchError("only arrays have bytes that can be part of something else")
+
+
+class ArrayParts(NamedTuple):
+    """An array, as its bytes and what they mean."""
+
+    dtype: str
+    """As numpy's `dtype.str`."""
+    shape: tuple[int, ...]
+    fortran: bool
+    body: memoryview
+
+
+def is_array(record: bytes) -> bool:
+    """Tell whether a record is that of a plain array."""
+    return record[0] & ~BULK == TENSOR
+
+
+def array_parts(record: bytes, view: memoryview | None) -> ArrayParts:
+    """Return what is in the record of a plain array, without making one."""
+    if view is not None:
+        bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
+        header, body = bulk.head, view[: bulk.sizes[0]]
+    else:
+        header = record[2 : 2 + record[1]]
+        body = memoryview(record)[(2 + record[1] + 15) & -16 : -_STAMP_BYTES]
+    text, shape, fortran = _decode_scalar(header)
+    return ArrayParts(text, tuple(shape), fortran, body)
+
+
+def is_blob(record: bytes) -> bool:
+    """Tell whether a record is that of plain bytes."""
+    return record[0] & ~BULK == BYTES
+
+
+def blob_body(record: bytes, view: memoryview | None) -> memoryview:
+    """Return the bytes of a record of bytes, without a copy."""
+    if view is None:
+        return memoryview(record)[1:-_STAMP_BYTES]
+    bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
+    return view[: bulk.sizes[0]]
+
+
+def is_pickle(record: bytes) -> bool:
+    """Tell whether a record is that of a pickled value."""
+    return record[0] & ~BULK in (PICKLE, PACKED)
+
+
+def in_band(record: bytes, view: memoryview | None) -> bytes:
+    """Return the pickle of a record with its buffers inside, as programs without an arena read it.
+
+    Nothing is loaded: the places where the pickle refers to a buffer are filled with its bytes.
+    """
+    import pickletools
+
+    if record[0] == PICKLE:
+        head, buffers = record[1:-_STAMP_BYTES], list[memoryview | bytes]()
+    elif record[0] == PACKED:
+        packed = _decode_packed(record[1:-_STAMP_BYTES])
+        head, buffers = packed.head, list[memoryview | bytes](packed.buffers)
+    else:
+        assert view is not None
+        bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
+        parts = _parts(bulk, view)
+        head, buffers = (bulk.head, parts) if bulk.head else (bytes(parts[0]), parts[1:])
+    if not buffers:
+        return bytes(head)
+    out: list[bytes | memoryview] = []
+    left = iter(buffers)
+    begin = 0
+    for opcode, _, at in pickletools.genops(head):
+        assert at is not None
+        if opcode.name == "NEXT_BUFFER":
+            buffer = next(left)
+            out += [head[begin:at], b"\x96", len(buffer).to_bytes(8, "little"), buffer]
+            begin = at + 1
+        elif opcode.name == "FRAME":  # its length is wrong now, and it may be left out
+            out.append(head[begin:at])
+            begin = at + 9
+    out.append(head[begin:])
+    return b"".join(out)
 
 
 def _encode_bytes(value: bytes) -> bytes | Encoded:
@@ -372,8 +481,17 @@ def _cloudpickle(
         raise TypeMismatchError(
             f"a {type(value).__name__} cannot be pickled: {cause}", hint
         ) from cause
+    pickler_class = cloudpickle.Pickler
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        table = pickler_class.dispatch_table.new_child({np.ndarray: _reduce_array})
+        # A class of its own: a pickler written in C looks at its table only when it is made.
+        pickler_class = type("Pickler", (pickler_class,), {"dispatch_table": table})
+    out = io.BytesIO()
     try:
-        return cloudpickle.dumps(value, protocol=5, buffer_callback=picked.append)
+        pickler_class(out, protocol=5, buffer_callback=picked.append).dump(value)
+        return out.getvalue()
     except Exception as error:
         raise TypeMismatchError(f"a {type(value).__name__} cannot be pickled: {error}") from error
 

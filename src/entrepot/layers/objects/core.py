@@ -42,6 +42,7 @@ __all__ = [
 OBJECT = Prefix("object")
 USER = Prefix("user")
 COUNT = Prefix("objects").begin
+MARK = Prefix("mark")
 object_key = OBJECT.int
 
 
@@ -119,6 +120,7 @@ def _remove(tx: Transaction, bulk: Bulk, number: int) -> set[int]:
     record = tx.pop(object_key(number))
     assert record is not None
     names.drop_all(tx, number)
+    tx.delete(MARK.int(number))
     release_record(tx, bulk, record)
     tree = values.tree_of(record)
     members = set(tree.members.values()) if tree is not None else set[int]()

@@ -1,0 +1,361 @@
+"""Objects put together from parts, and blobs written in place: for faces and gateways.
+
+`Objects` stores whole values. Programs that speak of blobs and metadata instead (vineyard's
+API and its wire protocol) build the same objects here: a `Node` with its members, new or
+old, is stored in one transaction, so a process that dies midway leaves no half of it.
+
+A blob of its own has an id with the highest bit set. The bytes of an array that was put whole
+have one too: that of the object, with this bit. It becomes a blob of its own, that shares the
+memory, when it is made a member of something else.
+
+Keys::
+
+    ("mark", id)  -> Marks: what may change of an object that is otherwise sealed
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from entrepot.arena.bulk import Draft, Ref
+from entrepot.engine.protocol import Transaction
+from entrepot.errors import LimitError
+from entrepot.layers import values
+from entrepot.layers.objects import core
+from entrepot.layers.objects.core import OBJECT, object_key
+from entrepot.layers.tier import Found, Tier
+
+__all__ = ["BLOB_BIT", "Assembly", "BlobDraft", "Leaf", "Marks", "Node", "Snapshot"]
+
+BLOB_BIT = 1 << 63
+MARK = core.MARK
+
+
+class Leaf(NamedTuple):
+    """A value that is stored whole."""
+
+    record: bytes | values.Encoded
+    is_blob: bool = False
+    """Give it the id of a blob."""
+
+
+class Node(NamedTuple):
+    """An object made of plain fields and of members: new ones, or ids of old ones."""
+
+    typename: str
+    fields: Mapping[str, Any]
+    members: Mapping[str, Node | Leaf | int]
+
+
+class Marks(msgspec.Struct, array_like=True):
+    """What may change of a sealed object."""
+
+    persistent: bool = False
+    labels: dict[str, str] = {}
+
+
+class Snapshot(NamedTuple):
+    """Objects and all that they are made of, as they were at one moment."""
+
+    found: dict[int, Found]
+    marks: dict[int, Marks]
+    parts: dict[int, int]
+    """Ids of blobs that are the bytes of a value put whole, and the ids of those values."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_marks = msgspec.msgpack.Decoder(Marks).decode
+
+
+class BlobDraft:
+    """A blob that is being written in place."""
+
+    def __init__(self, id: int, draft: Draft, memory: memoryview) -> None:
+        self.id = id
+        self.draft = draft
+        self.memory = memory
+        """Its bytes, writable."""
+
+
+class Assembly:
+    """The objects of a depot, from below."""
+
+    def __init__(self, tier: Tier) -> None:
+        self._engine = tier.engine
+        self._bulk = tier.bulk
+        self._ids = tier.ids
+
+    # Building.
+
+    def build(self, parts: Sequence[Node | Leaf]) -> list[int]:
+        """Store objects with all their new members, all or none; return their ids.
+
+        Raises:
+            NotFoundError: A member that is given by its id does not exist.
+            OutOfMemoryError: The depot is full.
+            TypeMismatchError: A field is of a type that no other language could read.
+        """
+        leaves: list[tuple[int, bytes | values.Encoded]] = []
+        trees: list[tuple[int, bytes, list[int]]] = []
+        ids = [self._plan(part, leaves, trees) for part in parts]
+        with contextlib.ExitStack() as stack:
+            drafts = {
+                number: stack.enter_context(self._bulk.draft(record.buffers))
+                for number, record in leaves
+                if not isinstance(record, bytes)
+            }
+            self._engine.write(self._store, leaves, drafts, trees)
+        return ids
+
+    def _plan(
+        self,
+        part: Node | Leaf | int,
+        leaves: list[tuple[int, bytes | values.Encoded]],
+        trees: list[tuple[int, bytes, list[int]]],
+    ) -> int:
+        if isinstance(part, int):
+            return part
+        number = self._ids.next()
+        if isinstance(part, Leaf):
+            if part.is_blob:
+                number |= BLOB_BIT
+            leaves.append((number, part.record))
+            return number
+        members = {name: self._plan(of, leaves, trees) for name, of in part.members.items()}
+        record = values.encode_tree(values.Tree(part.typename, dict(part.fields), members))
+        trees.append((number, record, list(members.values())))
+        return number
+
+    def _store(
+        self,
+        tx: Transaction,
+        leaves: list[tuple[int, bytes | values.Encoded]],
+        drafts: dict[int, Draft],
+        trees: list[tuple[int, bytes, list[int]]],
+    ) -> None:
+        for number, record in leaves:
+            if not isinstance(record, bytes):
+                draft = drafts[number]
+                self._bulk.seal(tx, draft)
+                core.put_record(tx, object_key(number), values.bulk_record(record, draft.ref))
+            else:
+                core.put_record(tx, object_key(number), record)
+        for number, record, members in trees:
+            self._put_tree(tx, number, record, members)
+
+    def _put_tree(self, tx: Transaction, number: int, record: bytes, members: list[int]) -> None:
+        for member in members:
+            if member & BLOB_BIT and tx.get(object_key(member)) is None:
+                self._part(tx, member)
+        core.put_tree(tx, number, record, members)
+
+    def _part(self, tx: Transaction, id: int) -> None:
+        """Make the bytes of a value that was put whole a blob of its own, without a copy."""
+        owner = tx.get(object_key(id ^ BLOB_BIT))
+        if owner is None:
+            raise core.missing(id)
+        record = values.blob_of(owner)
+        ref = values.bulk_ref(record)
+        if ref is not None:
+            self._bulk.retain(tx, ref)
+        core.put_record(tx, object_key(id), record)
+
+    def put_blob(self, buffers: Iterable[memoryview]) -> int:
+        """Store bytes as a blob of its own, the buffers one after the other; return its id."""
+        body = list(buffers)
+        whole = body[0] if len(body) == 1 else memoryview(b"".join(body))
+        return self.build([Leaf(values.encode_blob(whole), is_blob=True)])[0]
+
+    def put_empty(self, id: int) -> None:
+        """Store the blob that has no bytes, if it is not there."""
+        self._engine.write(self._put_empty, id)
+
+    def _put_empty(self, tx: Transaction, id: int) -> None:
+        if tx.get(object_key(id)) is None:
+            record = values.encode_blob(memoryview(b""))
+            assert isinstance(record, bytes)
+            core.put_record(tx, object_key(id), record)
+
+    # Blobs in place.
+
+    def begin_blob(self, size: int) -> BlobDraft:
+        """Take room for a blob that the caller writes himself.
+
+        Until it is sealed nobody else sees it; if this process dies, it is gone.
+
+        Raises:
+            LimitError: `size` is negative or 0.
+            OutOfMemoryError: The depot is full.
+        """
+        if size <= 0:
+            raise LimitError(f"a blob of {size} bytes cannot be written")
+        draft = self._bulk.begin(size)
+        return BlobDraft(self._ids.next() | BLOB_BIT, draft, self._bulk.memory(draft)[:size])
+
+    def seal_blob(self, blob: BlobDraft) -> None:
+        """Make a blob that was written visible to all."""
+        self._engine.write(self._seal_blob, blob)
+
+    def _seal_blob(self, tx: Transaction, blob: BlobDraft) -> None:
+        self._bulk.seal(tx, blob.draft)
+        encoded = values.Encoded(values.BYTES, b"", [blob.memory])
+        record = values.bulk_record(encoded, blob.draft.ref)
+        core.put_record(tx, object_key(blob.id), record)
+
+    def drop_blob(self, blob: BlobDraft) -> None:
+        """Give back a blob that was not sealed."""
+        blob.memory = memoryview(b"")
+        self._bulk.abandon(blob.draft)
+
+    def shrink_blob(self, blob: BlobDraft, size: int) -> None:
+        """Keep only the first `size` bytes of a blob that is not sealed."""
+        blob.memory = blob.memory[:size]
+
+    # Looking.
+
+    def put(self, value: object) -> int:
+        """Store a value whole; return its id."""
+        record = values.encode(value)
+        if not isinstance(record, bytes):
+            return self.build([Leaf(record)])[0]
+        number = self._ids.next()
+        self._engine.write(core.put_record, object_key(number), record)
+        return number
+
+    def get(self, id: int) -> Found | None:
+        """Return the record of one object, with its bytes pinned; None if there is none."""
+        return self._engine.read(core.get_record, self._bulk, object_key(id))
+
+    def read(self, ids: Iterable[int]) -> Snapshot:
+        """Return objects with all that they are made of; ids that do not exist are left out.
+
+        Bytes that lie in shared memory are pinned: they stay as they are while a view lives.
+        """
+        return self._engine.read(self._read, list(ids))
+
+    def _read(self, tx: Transaction, ids: list[int]) -> Snapshot:
+        found: dict[int, Found] = {}
+        marks: dict[int, Marks] = {}
+        parts: dict[int, int] = {}
+        waiting = list(ids)
+        while waiting:
+            at = waiting.pop()
+            if at in found or at in parts:
+                continue
+            item = core.get_record(tx, self._bulk, object_key(at))
+            if item is None and at & BLOB_BIT:
+                owner = at ^ BLOB_BIT
+                if owner in found or core.get_record(tx, self._bulk, object_key(owner)):
+                    parts[at] = owner
+                    waiting.append(owner)
+                continue
+            if item is None:
+                continue
+            found[at] = item
+            if not at & BLOB_BIT:
+                raw = tx.get(MARK.int(at))
+                if raw is not None:
+                    marks[at] = _decode_marks(raw)
+            tree = values.tree_of(item[0])
+            if tree is not None:
+                waiting.extend(tree.members.values())
+        return Snapshot(found, marks, parts)
+
+    def exists(self, id: int) -> bool:
+        """Tell whether there is such an object or blob."""
+        if self._engine.get(object_key(id)) is not None:
+            return True
+        return bool(id & BLOB_BIT) and self._engine.get(object_key(id ^ BLOB_BIT)) is not None
+
+    def find(self, last: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return up to `limit` (id, record) behind the id `last`, by id: blobs come last."""
+        begin = object_key(last) if last else b""
+        items = self._engine.read(core.list_records, begin, limit)
+        return [(core.as_int(OBJECT.tail(key)[0]), record) for key, record in items]
+
+    # Marks.
+
+    def marks(self, id: int) -> Marks:
+        """Return the marks of an object."""
+        raw = self._engine.get(MARK.int(id))
+        return Marks() if raw is None else _decode_marks(raw)
+
+    def persist(self, id: int) -> None:
+        """Mark an object, and all objects that it is made of, as to be kept.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        self._engine.write(self._persist, id)
+
+    def _persist(self, tx: Transaction, id: int) -> None:
+        waiting, seen = [id], set[int]()
+        while waiting:
+            at = waiting.pop()
+            if at in seen or at & BLOB_BIT:
+                continue
+            seen.add(at)
+            record = tx.get(object_key(at))
+            if record is None:
+                raise core.missing(at)
+            marks = _marks_of(tx, at)
+            if not marks.persistent:
+                marks.persistent = True
+                tx.put(MARK.int(at), _encode(marks))
+            tree = values.tree_of(record)
+            if tree is not None:
+                waiting.extend(tree.members.values())
+
+    def label(self, id: int, labels: Mapping[str, str]) -> None:
+        """Give an object labels, beside those that it has.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        self._engine.write(self._label, id, dict(labels))
+
+    def _label(self, tx: Transaction, id: int, labels: dict[str, str]) -> None:
+        if tx.get(object_key(id)) is None:
+            raise core.missing(id)
+        marks = _marks_of(tx, id)
+        marks.labels = marks.labels | labels
+        tx.put(MARK.int(id), _encode(marks))
+
+    def copy(self, id: int, extra: Mapping[str, Any]) -> int:
+        """Store an object again under a new id, with the same members and bytes.
+
+        Args:
+            id: A tree, or a value.
+            extra: Fields to add or to replace: of a tree only.
+
+        Raises:
+            NotFoundError: There is no such object.
+            TypeMismatchError: A field is of a type that no other language could read.
+        """
+        number = self._ids.next()
+        self._engine.write(self._copy, id, number, dict(extra))
+        return number
+
+    def _copy(self, tx: Transaction, id: int, number: int, extra: dict[str, Any]) -> None:
+        record = tx.get(object_key(id))
+        if record is None:
+            raise core.missing(id)
+        tree = values.tree_of(record)
+        if tree is None:
+            ref: Ref | None = values.bulk_ref(record)
+            if ref is not None:
+                self._bulk.retain(tx, ref)
+            core.put_record(tx, object_key(number), record)
+            return
+        fields = dict(tree.fields) | extra
+        again = values.encode_tree(values.Tree(tree.typename, fields, tree.members))
+        self._put_tree(tx, number, again, list(tree.members.values()))
+
+
+def _marks_of(tx: Transaction, id: int) -> Marks:
+    raw = tx.get(MARK.int(id))
+    return Marks() if raw is None else _decode_marks(raw)
