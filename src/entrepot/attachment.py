@@ -236,7 +236,7 @@ class Attachment:
         if self._find_inode() != self._inode:
             raise ClosedError(
                 f"the depot in {self.directory} was removed",
-                "systemd's RemoveIPC, 'entrepot rm' and depot.destroy() do that; open it anew",
+                "systemd's RemoveIPC, 'entrepot rm --all' and depot.destroy() do that; open it anew",
             )
 
     def _find_inode(self) -> int:
@@ -338,6 +338,7 @@ class Attachment:
         root = self.directory.parent
         with contextlib.ExitStack() as stack:  # an error in one step keeps none of the others
             stack.callback(self._growth.close)
+            stack.callback(self.session.forget)
             if self._home is not None:
                 stack.callback(self._home.close)
             for engine in self.engines():
@@ -424,7 +425,7 @@ def attach(name: str, *, root: Path, data_root: Path, memory_max: int | None) ->
                 attachment.handles += 1
                 attachment.rejoin()
                 return attachment
-        with root_lock(root), places.system_errors(directory):
+        with places.system_errors(directory), root_lock(root):
             remove_leftovers(directory)
             bound = _prepare(directory, memory_max)
             attachment = Attachment(directory, data_root.resolve() / name, bound)
@@ -437,6 +438,7 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
     """Make the depot's directory, or check it; return the depot's bound."""
     if directory.is_symlink() or directory.exists():
         places.private_directory(directory)
+        places.check_whole(directory)
     found = places.Format.read(directory)
     if found is not None and found.boot != places.boot_id():
         remove_directory(directory)  # on a disk, from before a reboot: what it held is gone
@@ -447,7 +449,7 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
         places.default_memory(directory.parent) if memory_max is None else memory_max
     )
     if directory.exists():
-        _check_half_made(directory)
+        places.check_removable(directory)
         remove_directory(directory)  # half made: its maker died
     places.private_directory(directory)
     try:
@@ -457,21 +459,6 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
         remove_directory(directory)
         raise
     return bound
-
-
-def _check_half_made(directory: Path) -> None:
-    """Refuse to remove a directory that is no depot's.
-
-    Raises:
-        ConflictError: Something is in it that a depot never makes.
-    """
-    ours = {"catalog", "arena", "pins", "bells", "sessions", "growth"}
-    for entry in directory.iterdir():
-        if entry.name not in ours and not entry.name.startswith(".format."):
-            raise ConflictError(
-                f"{directory} is not a depot: {entry.name!r} is in it",
-                "take another name, or another directory",
-            )
 
 
 def detach(attachment: Attachment) -> None:

@@ -181,9 +181,9 @@ def names(
         directory: Where memory tiers live; see `open`.
         data_directory: Where durable tiers live; see `open`.
     """
-    memory = (settings.memory_root(), settings.fallback_root() / "volatile")
+    memory = places.memory_roots(Path(directory) if directory is not None else None)
     roots = [
-        *([Path(directory)] if directory is not None else memory),
+        *memory,
         Path(data_directory) if data_directory is not None else settings.data_root(),
     ]
     return sorted({name for root in roots for name in places.depot_names(root)})
@@ -386,8 +386,15 @@ class Depot:
             attachment.detach(attached)
 
     def destroy(self) -> None:
-        """Remove the depot with all it holds, in memory and on disk, also for others."""
-        self.attached.check_place()
+        """Remove the depot with all it holds, in memory and on disk, also for others.
+
+        Raises:
+            ConflictError: A depot in another directory uses what is on disk.
+        """
+        attached = self.attached
+        attached.check_place()
+        if attached.has_durable():
+            attached.durable()  # refused where a depot elsewhere uses it
         with root_lock(self.path.parent):
             attachment.remove_directory(self.path)
             if self.data_path.exists():

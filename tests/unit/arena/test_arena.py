@@ -291,7 +291,8 @@ def test_a_full_depot_names_this_process_and_goes_on_after_a_delete(
             fill()
         depot.attached.engine.write(arena.seal, draft)
     told = str(caught.value)
-    assert f"of {64 * MIB} bytes, {len(ids) * 1_000_000} are in {len(ids)} blobs" in told
+    assert f"of {64 * MIB} bytes, {8 * MIB} are kept for the catalog" in told
+    assert f"{len(ids) * 1_000_000} are in {len(ids)} blobs" in told
     assert f"process {os.getpid()} " in told
     assert "3000000 looked at, 200000 being written" in told
     assert isinstance(caught.value, MemoryError)

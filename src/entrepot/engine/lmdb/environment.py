@@ -91,13 +91,22 @@ class Environment:
                     os.truncate(data, size)  # LMDB made it longer: keep the evidence
                     raise CorruptError(
                         f"the catalog {data} is {size} bytes long and was longer",
-                        "something truncated it; remove the depot with 'entrepot rm --depot'",
+                        f"something truncated it; 'entrepot doctor --depot {self.path.parent.name}' says what to do",
                     )
                 _reserve(data, max(size, first))
             self._find_pages_max()
         except lmdb.Error as error:
+            self._close_half_open()
             raise map_error(error, self.path) or error from error
+        except BaseException:
+            self._close_half_open()
+            raise
         self._keep_spare()
+
+    def _close_half_open(self) -> None:
+        """Close what was opened and turned out to be of no use: LMDB opens nothing twice."""
+        if "env" in vars(self):
+            self.env.close()
 
     def _open_lmdb(self, map_bytes: int) -> lmdb.Environment:
         return lmdb.open(

@@ -54,7 +54,7 @@ def map_error(error: lmdb.Error, path: Path) -> EntrepotError | None:
     if isinstance(error, _DAMAGE):
         return CorruptError(
             f"the catalog {path} is damaged: {error}",
-            "look with 'entrepot doctor'; a volatile depot can be removed and made anew",
+            f"'entrepot doctor --depot {path.parent.name}' says what to do",
         )
     if isinstance(error, lmdb.MapFullError):
         return OutOfMemoryError(f"the catalog {path} is full")
@@ -64,7 +64,8 @@ def map_error(error: lmdb.Error, path: Path) -> EntrepotError | None:
         return LimitError(f"a key or value is empty or too long for {path}: {error}")
     if isinstance(error, lmdb.ReadersFullError):
         return UnavailableError(
-            f"the reader table of {path} is full", "clear dead readers with 'entrepot gc'"
+            f"the reader table of {path} is full",
+            f"clear dead readers with 'entrepot gc --depot {path.parent.name}'",
         )
     if isinstance(error, lmdb.MemoryError):
         return OutOfMemoryError(f"no memory for a transaction on {path}: {error}")

@@ -45,13 +45,15 @@ def _lock_root(root: Path) -> int:
     while True:
         private_directory(root)
         try:
-            fd = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(root / ".lock", flags, 0o600)
         except FileNotFoundError:
             continue  # the directory was removed just now
         try:
             _lock(fd, root / ".lock")
             with contextlib.suppress(FileNotFoundError):
                 if os.fstat(fd).st_ino == (root / ".lock").stat().st_ino:
+                    private_directory(root)  # what was checked above may have been replaced
                     return fd
         except BaseException:
             os.close(fd)

@@ -165,8 +165,10 @@ class LmdbSession:
         self._fd = os.open(self._lock_file, os.O_RDWR | os.O_CLOEXEC)
 
     def forget(self) -> None:
-        """Close the lock file without a word: the session is dead to others."""
-        os.close(self._fd)
+        """Close the lock file without a word: the session is dead to others. May be repeated."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def end(self) -> int:
         """Free the slot, when all it held was given back; return how many others are left."""
@@ -175,7 +177,7 @@ class LmdbSession:
             self._engine.write(_free_slot, self.slot, self.id)
             return len(self._engine.read(slots))
         finally:
-            os.close(self._fd)
+            self.forget()
 
 
 def _not_begun() -> None:
