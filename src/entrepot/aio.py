@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sys
+import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from entrepot import depot as depots
 from entrepot.depot import Collected, Depot, DepotStatistics, Diagnosis, SessionInfo
@@ -29,7 +31,7 @@ from entrepot.errors import EntrepotError, NotFoundError
 from entrepot.layers.objects import ObjectId, ObjectInfo, Objects, Usage
 from entrepot.layers.spaces import Claim, Space, SpaceInfo, Values, VariableInfo, core
 from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
-from entrepot.layers.spaces.records import session_bell
+from entrepot.layers.spaces.records import FETCH, session_bell
 from entrepot.waiting import Deadline
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 _LARGE_BYTES: Final = 1 << 20
 
@@ -334,7 +337,13 @@ class AsyncSpace:
 
     async def try_fetch(self, variable: str, default: Any = None) -> Any:
         """Take a value; `default` if there is none."""
-        return await self._run(self.sync.try_fetch, variable, default)
+        if not self.persistent:
+            return self.sync.try_fetch(variable, default)
+        taken = await _in_thread(
+            lambda: self.sync.take(variable, core.FETCH_ONE),
+            lambda taken: taken is not None and self.sync.restore(variable, taken),
+        )
+        return default if taken is None else self.sync.loaded(taken, variable)
 
     async def find(self, variable: str, *, timeout: float | None = None) -> Any:
         """Return a value and leave it there; wait for one if there is none."""
@@ -348,12 +357,19 @@ class AsyncSpace:
     async def claim(self, variable: str, *, timeout: float | None = None) -> AsyncClaim:
         """Take a value to work on it; see `Space.claim`."""
         taken = await self.wait(variable, core.CLAIM_ONE, timeout)
-        return AsyncClaim(self.sync.claimed(variable, taken))
+        claim = self.sync.claimed(variable, taken)
+        return AsyncClaim(claim, persistent=self.persistent)
 
     async def try_claim(self, variable: str) -> AsyncClaim | None:
         """As `claim`; None if there is no value."""
-        claim = await self._run(self.sync.try_claim, variable)
-        return None if claim is None else AsyncClaim(claim)
+        if self.persistent:
+            claim = await _in_thread(
+                lambda: self.sync.try_claim(variable),
+                lambda claim: claim is not None and claim.release(),
+            )
+        else:
+            claim = self.sync.try_claim(variable)
+        return None if claim is None else AsyncClaim(claim, persistent=self.persistent)
 
     def ifind(self, variable: str, *, timeout: float | None = None) -> AsyncValues:
         """Iterate over the values, each once; wait for more at the end."""
@@ -392,34 +408,56 @@ class AsyncSpace:
         """
         deadline = Deadline(timeout)
         space = self.sync
-        waiter = space.join_line(variable, want)
+
+        def give_back(taken: object) -> None:
+            if isinstance(taken, Waiter):
+                space.cancel_wait(taken)
+            elif isinstance(taken, Taken) and want.claim:
+                space.end_claim(taken, done=False)
+            elif isinstance(taken, Taken) and want.kind == FETCH:
+                space.restore(variable, taken)
+
+        async def run(step: Callable[[], S]) -> S:
+            return await _in_thread(step, give_back) if self.persistent else step()
+
+        waiter = await run(lambda: space.join_line(variable, want))
         if isinstance(waiter, Taken):
             return waiter
         try:
             await self._mailroom.arrival(waiter, deadline.left())
-            return space.leave_line(variable, want, waiter, deadline)
+            return await run(lambda: space.leave_line(variable, want, waiter, deadline))
         except BaseException:
-            space.cancel_wait(waiter)
+            if self.persistent:
+                await asyncio.shield(asyncio.to_thread(space.cancel_wait, waiter))
+            else:
+                space.cancel_wait(waiter)
             raise
 
 
 class AsyncClaim:
     """A value that this process works on; see `entrepot.Claim`."""
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, *, persistent: bool = False) -> None:
         self.sync = claim
         """The claim itself."""
+        self._is_persistent = persistent
         self.value = claim.value
         self.index = claim.index
         self.variable = claim.variable
 
     async def done(self) -> None:
         """Say that the work is done: the value is gone for good."""
-        self.sync.done()
+        await self._run(self.sync.done)
 
     async def release(self) -> None:
         """Give the value back to its place."""
-        self.sync.release()
+        await self._run(self.sync.release)
+
+    async def _run(self, end: Callable[..., None], *arguments: object) -> None:
+        if self._is_persistent:  # it waits for the disk, and ends there also if this is cancelled
+            await asyncio.shield(asyncio.to_thread(end, *arguments))
+        else:
+            end(*arguments)
 
     async def __aenter__(self) -> AsyncClaim:
         self.sync.__enter__()
@@ -431,7 +469,7 @@ class AsyncClaim:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.sync.__exit__(kind, error, trace)
+        await self._run(self.sync.__exit__, kind, error, trace)
 
 
 class AsyncValues:
@@ -470,8 +508,56 @@ class AsyncValues:
         self._values.reset()
 
 
+async def _in_thread(take: Callable[[], S], give_back: Callable[[S], object]) -> S:
+    """Take something in a thread; what comes too late for a cancelled task goes back."""
+    lock = threading.Lock()
+    taken: list[S] = []
+    cancelled: list[bool] = []
+
+    def run() -> S:
+        got = take()
+        with lock:
+            is_late = bool(cancelled)
+            if not is_late:
+                taken.append(got)
+        if is_late:
+            give_back(got)
+        return got
+
+    try:
+        return await asyncio.to_thread(run)
+    except asyncio.CancelledError:
+        with lock:
+            cancelled.append(True)
+        for got in taken:
+            await asyncio.shield(asyncio.to_thread(give_back, got))
+        raise
+
+
+_ITEMS_MAX = 100
+_DEPTH_MAX = 3
+
+
 def _is_large(value: object) -> bool:
+    """Tell whether storing a value may take longer than a thread costs: a guess."""
+    return _guess_bytes(value, _DEPTH_MAX) >= _LARGE_BYTES
+
+
+def _guess_bytes(value: object, depth: int) -> int:
     size = getattr(value, "nbytes", None)
-    if size is None:
-        size = len(value) if isinstance(value, (bytes, bytearray)) else sys.getsizeof(value, 0)
-    return isinstance(size, int) and size >= _LARGE_BYTES
+    if isinstance(size, int):
+        return size
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    own = sys.getsizeof(value, 0)
+    if not depth:
+        return own
+    if isinstance(value, Mapping):
+        items = list(itertools.islice(cast("Mapping[Any, Any]", value).values(), _ITEMS_MAX))
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        items = list(itertools.islice(cast("Iterable[Any]", value), _ITEMS_MAX))
+    else:
+        return own
+    share = sum(_guess_bytes(item, depth - 1) for item in items)
+    length = len(cast("Any", value))
+    return own + (share * length // len(items) if items else 0)

@@ -245,14 +245,15 @@ class Depot:
 
         Args:
             name: Which one.
-            owned: End it, with all that is in it, when this process ends; if nobody owns it.
+            owned: End it, with all that is in it, when this process ends; if nobody owns it,
+                and it is not persistent.
             persistent: Make it in the durable tier, where what is acknowledged survives a
                 reboot; each write then waits for the disk. One that exists stays where it is.
             create: Make it if it is not there.
 
         Raises:
             NotFoundError: It is not there, and `create` is not set.
-            ConflictError: `persistent` is set, and it exists and is not.
+            ConflictError: `persistent` is set, and it exists and is not, or `owned` is set too.
         """
         self.attached.check_place()
         space = self._spaces.open(name, owned=owned, persistent=persistent, create=create)

@@ -1,4 +1,15 @@
-"""Random use of one space by two sessions, against lists; one of them may die at any time."""
+"""Spaces against a model of plain dicts and lists: the same random steps on both.
+
+Several processes share one workspace (on the memory engine each has a session of its own,
+and may die); they store, take, claim, wait, iterate, declare and delete. After each step what
+is there, and who waits, is what the model says, and nothing is lost or left over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -13,193 +24,409 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from entrepot.arena import PagedBulk
-from entrepot.engine.ids import Ids
-from entrepot.engine.memory import MemoryEngine
-from entrepot.errors import ConflictError
-from entrepot.layers.spaces import Space, core, spaces, workspaces
+from entrepot.engine.memory import MemoryEngine, MemoryStore
+from entrepot.errors import ConflictError, NotFoundError, WaitTimeoutError
+from entrepot.layers.spaces import Claim, Space, Spaces, Values, core, spaces
 from entrepot.layers.tier import Tier
 from entrepot.waiting import Deadline
+from support.tiers import KINDS, memory_tier, problems_of, rig_of
 
-VARIABLES = ("a", "b")
-MODES = ("fifo", "lifo", "single")
+NAMES = st.sampled_from(["a", "b"])
+SIDES = st.integers(0, 1)
+WANTS = {"find": core.FIND_ONE, "fetch": core.FETCH_ONE, "claim": core.CLAIM_ONE}
+DELETED = "the variable was deleted"
+
+
+@dataclass(eq=False)
+class Waiting:
+    """One who stands in line, or was served and has not looked yet."""
+
+    name: str
+    kind: str
+    side: int
+    waiter: core.Waiter
+    mail: Any = None
+    """(incarnation, index, value), or DELETED."""
+
+
+@dataclass(eq=False)
+class Held:
+    """A claim."""
+
+    name: str
+    incarnation: int
+    index: int
+    value: Any
+    side: int
+    claim: Claim
+
+
+@dataclass(eq=False)
+class Cursor:
+    """Where an iterator stands."""
+
+    name: str
+    fetches: bool
+    side: int
+    values: Values
+    incarnation: int | None = None
+    index: int = -1
+    has_ended: bool = False
+
+
+@dataclass
+class Model:
+    """A variable."""
+
+    incarnation: int
+    mode: str = "unknown"
+    next: int = 0
+    values: dict[int, Any] = field(default_factory=dict)
+    line: list[Waiting] = field(default_factory=list)
+    """Who waits, in the order of arrival."""
+
+    def arrive(self, index: int, value: Any) -> None:
+        """A value comes, new or given back."""
+        mail = (self.incarnation, index, value)
+        for waiting in [one for one in self.line if one.kind == "find"]:
+            waiting.mail = mail
+            self.line.remove(waiting)
+        if self.line:
+            self.line.pop(0).mail = mail
+        elif self.mode != "single":
+            self.values[index] = value
+        elif not self.values or index > max(self.values):
+            self.values = {index: value}
+
+    def candidates(self) -> list[int]:
+        """The indexes of which one is next."""
+        if self.mode == "multi":
+            return sorted(self.values)
+        return sorted(self.values)[-1:] if self.mode == "lifo" else sorted(self.values)[:1]
 
 
 class SpacesMachine(RuleBasedStateMachine):
-    """The model: per variable a mode, {index: value}, and who waits."""
+    kind: str
 
     claims = Bundle("claims")
     waiters = Bundle("waiters")
+    cursors = Bundle("cursors")
 
     @initialize()
-    def begin(self):
-        self.first = MemoryEngine()
-        self.ours = self._space(self.first)
-        self._other()
-        self.mode = dict.fromkeys(VARIABLES)
-        self.values = {name: {} for name in VARIABLES}
-        self.stored = dict.fromkeys(VARIABLES, 0)
-        self.line = {name: [] for name in VARIABLES}
-        self.given = {}
-        self.claimed = {}
-        self.count = 0
+    def begin(self) -> None:
+        self.model: dict[str, Model] = {}
+        self.held: list[Held] = []
+        self.waiting: list[Waiting] = []
+        self.incarnations = 0
+        self.stored = 0
+        self.ending = contextlib.ExitStack()
+        if self.kind == "memory":
+            self.store = MemoryStore()
+            self.tiers = [memory_tier(self.store) for _ in range(2)]
+        else:
+            self.rig = self.ending.enter_context(rig_of(self.kind))
+            self.tiers = [self.rig.tier] * 2
+        self.spaces = [self.open(side) for side in range(2)]
 
-    def _space(self, engine):
-        ids = Ids(engine)
-        tier = Tier(engine, PagedBulk(engine, ids), ids)
-        spaces.register(tier)
-        workspace = engine.write(
-            lambda tx: workspaces.open_workspace(tx, "s", session=0, create=True)
+    def spaces_of(self, tier: Tier) -> Spaces:
+        return self.rig.spaces if self.kind != "memory" else Spaces(tier, lambda: tier, bool)
+
+    def open(self, side: int) -> Space:
+        return self.spaces_of(self.tiers[side]).open(
+            "s", owned=False, persistent=self.kind == "durable", create=True
         )
-        return Space("s", tier, workspace.instance, persistent=False)
 
-    def _other(self):
-        self.second = MemoryEngine(self.first.store)
-        self.theirs = self._space(self.second)
+    def variable(self, name: str) -> Model:
+        if name not in self.model:
+            self.incarnations += 1
+            self.model[name] = Model(self.incarnations)
+        return self.model[name]
 
-    def _side(self, mine):
-        return self.ours if mine else self.theirs
+    def give_back(self, name: str, incarnation: int, index: int, value: Any) -> None:
+        variable = self.model.get(name)
+        if variable is not None and variable.incarnation == incarnation:
+            variable.arrive(index, value)
 
-    # What the model does.
+    # Storing and taking.
 
-    def _next(self, name):
-        values = self.values[name]
-        if not values:
-            return None
-        return max(values) if self.mode[name] == "lifo" else min(values)
+    @rule(name=NAMES, side=SIDES, is_large=st.booleans())
+    def store_a_value(self, name: str, side: int, is_large: bool) -> None:
+        self.stored += 1
+        value = (self.stored, b"x" * (20_000 if is_large else 1))
+        self.spaces[side].store(name, value)
+        variable = self.variable(name)
+        variable.mode = "fifo" if variable.mode == "unknown" else variable.mode
+        variable.next += 1
+        variable.arrive(variable.next - 1, value)
 
-    def _arrive(self, name, index, value):
-        """A value comes, new or given back: to the oldest who waits, or to its place."""
-        if self.line[name]:
-            self.given[self.line[name].pop(0)] = (index, value)
-        elif self.mode[name] == "single":
-            if not self.values[name] or index >= max(self.values[name]):
-                self.values[name] = {index: value}
+    @rule(name=NAMES, side=SIDES)
+    def try_find(self, name: str, side: int) -> None:
+        found = self.spaces[side].try_find(name)
+        variable = self.model.get(name)
+        if variable is None or not variable.values:
+            assert found is None
         else:
-            self.values[name][index] = value
+            assert found in [variable.values[at] for at in variable.candidates()]
 
-    # Rules.
-
-    @rule(name=st.sampled_from(VARIABLES), mode=st.sampled_from(MODES), mine=st.booleans())
-    def declare(self, name, mode, mine):
-        if self.mode[name] in (None, mode):
-            self._side(mine).declare(name, mode)
-            self.mode[name] = mode
+    @rule(name=NAMES, side=SIDES)
+    def try_fetch(self, name: str, side: int) -> None:
+        fetched = self.spaces[side].try_fetch(name)
+        variable = self.model.get(name)
+        if variable is None or not variable.values:
+            assert fetched is None
         else:
-            with pytest.raises(ConflictError):
-                self._side(mine).declare(name, mode)
+            by_value = {variable.values[at]: at for at in variable.candidates()}
+            del variable.values[by_value[fetched]]
 
-    @rule(name=st.sampled_from(VARIABLES), mine=st.booleans(), large=st.booleans())
-    def store(self, name, mine, large):
-        self.count += 1
-        value = (self.count, b"x" * (20_000 if large else 1))
-        self._side(mine).store(name, value)
-        self.mode[name] = self.mode[name] or "fifo"
-        self._arrive(name, self.stored[name], value)
-        self.stored[name] += 1
-
-    @rule(name=st.sampled_from(VARIABLES), mine=st.booleans())
-    def find(self, name, mine):
-        index = self._next(name)
-        expected = None if index is None else self.values[name][index]
-        assert self._side(mine).try_find(name) == expected
-
-    @rule(name=st.sampled_from(VARIABLES), mine=st.booleans())
-    def fetch(self, name, mine):
-        index = self._next(name)
-        expected = None if index is None else self.values[name].pop(index)
-        assert self._side(mine).try_fetch(name) == expected
-
-    @rule(target=claims, name=st.sampled_from(VARIABLES), mine=st.booleans())
-    def claim(self, name, mine):
-        claim = self._side(mine).try_claim(name)
-        index = self._next(name)
-        if index is None:
+    @rule(target=claims, name=NAMES, side=SIDES)
+    def try_claim(self, name: str, side: int) -> Any:
+        claim = self.spaces[side].try_claim(name)
+        variable = self.model.get(name)
+        if variable is None or not variable.values:
             assert claim is None
             return multiple()
-        value = self.values[name].pop(index)
-        assert (claim.index, claim.value) == (index, value)
-        self.claimed[claim] = (name, index, value, mine)
-        return claim
+        return self.note_claim(name, side, claim)
 
-    @rule(claim=consumes(claims), done=st.booleans())
-    def end_claim(self, claim, done):
-        if claim not in self.claimed:
+    def note_claim(self, name: str, side: int, claim: Claim) -> Held:
+        variable = self.model[name]
+        assert claim.index in variable.candidates()
+        value = variable.values.pop(claim.index)
+        assert claim.value == value
+        held = Held(name, variable.incarnation, claim.index, value, side, claim)
+        self.held.append(held)
+        return held
+
+    @rule(held=consumes(claims), is_done=st.booleans())
+    def end_a_claim(self, held: Held, is_done: bool) -> None:
+        if held not in self.held:
             return  # its process died
-        name, index, value, _ = self.claimed.pop(claim)
-        if done:
-            claim.done()
+        self.held.remove(held)
+        if is_done:
+            held.claim.done()
         else:
-            claim.release()
-            self._arrive(name, index, value)
+            held.claim.release()
+            self.give_back(held.name, held.incarnation, held.index, held.value)
 
-    @rule(target=waiters, name=st.sampled_from(VARIABLES), mine=st.booleans())
-    def wait(self, name, mine):
-        waiter = self._side(mine).join_line(name, core.FETCH_ONE)
-        index = self._next(name)
-        if index is not None:
-            value = self.values[name].pop(index)
-            assert (waiter.index, self.ours.loaded(waiter)) == (index, value)
+    # Waiting.
+
+    @rule(target=waiters, name=NAMES, side=SIDES, kind=st.sampled_from(sorted(WANTS)))
+    def join_the_line(self, name: str, side: int, kind: str) -> Any:
+        space = self.spaces[side]
+        got = space.join_line(name, WANTS[kind])
+        variable = self.variable(name)
+        if not variable.values:
+            assert isinstance(got, core.Waiter), "there is nothing to get"
+            waiting = Waiting(name, kind, side, got)
+            variable.line.append(waiting)
+            self.waiting.append(waiting)
+            return waiting
+        assert isinstance(got, core.Taken), "there is something to get"
+        assert got.index in variable.candidates()
+        if kind == "claim":
+            self.note_claim(name, side, space.claimed(name, got)).claim.release()
+            held = self.held.pop()
+            self.give_back(name, held.incarnation, held.index, held.value)
+        else:
+            assert space.loaded(got) == variable.values[got.index]
+            if kind == "fetch":
+                del variable.values[got.index]
+        return multiple()
+
+    @rule(target=claims, waiting=consumes(waiters), patiently=st.booleans())
+    def leave_the_line(self, waiting: Waiting, patiently: bool) -> Any:
+        if waiting not in self.waiting:
+            return multiple()  # its process died
+        space = self.spaces[waiting.side]
+        self.waiting.remove(waiting)
+        mail = waiting.mail
+        if mail is None:
+            self.model[waiting.name].line.remove(waiting)
+        if not patiently:
+            space.cancel_wait(waiting.waiter)
+            if mail not in (None, DELETED) and waiting.kind != "find":
+                self.give_back(waiting.name, *mail)
             return multiple()
-        self.line[name].append((name, waiter, mine))
-        return (name, waiter, mine)
+        leave = (waiting.name, WANTS[waiting.kind], waiting.waiter, Deadline(0))
+        if mail is None or mail is DELETED:
+            with pytest.raises(NotFoundError if mail is DELETED else WaitTimeoutError):
+                space.leave_line(*leave)
+            return multiple()
+        incarnation, index, value = mail
+        taken = space.leave_line(*leave)
+        assert taken.index == index
+        if waiting.kind != "claim":
+            assert space.loaded(taken) == value
+            return multiple()
+        claim = space.claimed(waiting.name, taken)
+        assert claim.value == value
+        held = Held(waiting.name, incarnation, index, value, waiting.side, claim)
+        self.held.append(held)
+        return held
 
-    @rule(waiting=consumes(waiters), take=st.booleans())
-    def end_wait(self, waiting, take):
-        name, waiter, mine = waiting
-        space = self._side(mine)
-        if waiting in self.given:
-            index, value = self.given.pop(waiting)
-            if take:
-                taken = space.leave_line(name, core.FETCH_ONE, waiter, Deadline(0))
-                assert (taken.index, space.loaded(taken)) == (index, value)
+    # Iterating.
+
+    @rule(target=cursors, name=NAMES, side=SIDES, fetches=st.booleans())
+    def begin_to_iterate(self, name: str, side: int, fetches: bool) -> Cursor:
+        space = self.spaces[side]
+        values = space.ifetch_try(name) if fetches else space.ifind_try(name)
+        return Cursor(name, fetches, side, values)
+
+    @rule(cursor=cursors)
+    def iterate(self, cursor: Cursor) -> None:
+        if cursor.values._space is not self.spaces[cursor.side]:
+            return  # its process died, or the workspace was deleted
+        variable = self.model.get(cursor.name)
+        if not cursor.has_ended:
+            is_other = cursor.incarnation is not None and (
+                variable is None or variable.incarnation != cursor.incarnation
+            )
+            if is_other or variable is None:
+                cursor.has_ended = True
+            elif variable.mode in ("lifo", "multi"):
+                with pytest.raises(ConflictError):
+                    next(cursor.values)
+                return
             else:
-                space.cancel_wait(waiter)
-                self._arrive(name, index, value)
-        elif waiting in self.line[name]:
-            self.line[name].remove(waiting)
-            space.cancel_wait(waiter)
+                behind = -1 if cursor.fetches else cursor.index
+                left = sorted(index for index in variable.values if index > behind)
+                if left:
+                    assert next(cursor.values) == variable.values[left[0]]
+                    cursor.incarnation, cursor.index = variable.incarnation, left[0]
+                    if cursor.fetches:
+                        del variable.values[left[0]]
+                    return
+                cursor.has_ended = True
+        with pytest.raises(StopIteration):
+            next(cursor.values)
 
-    @rule()
-    def the_other_process_dies(self):
-        self.second.end_session()
-        self.first.reap()
-        # All that stood in line for it is gone first or last, whatever the order: compare sets.
-        for name in VARIABLES:
-            self.line[name] = [waiting for waiting in self.line[name] if waiting[2]]
-        back = [(n, i, v) for n, i, v, mine in self.claimed.values() if not mine]
-        self.claimed = {c: held for c, held in self.claimed.items() if held[3]}
-        for waiting in [w for w in self.given if not w[2]]:
-            index, value = self.given.pop(waiting)
-            back.append((waiting[0], index, value))
-        for name, index, value in back:
-            self._arrive_anywhere(name, index, value)
-        self._other()
-
-    def _arrive_anywhere(self, name, index, value):
-        if self.line[name]:
-            # Which of several values a waiter gets depends on the order of reaping: ask.
-            waiting = self.line[name].pop(0)
-            self.given[waiting] = (index, value)
-            self.unsure = True
+    @rule(cursor=cursors, anew=st.booleans())
+    def iterate_again(self, cursor: Cursor, anew: bool) -> None:
+        cursor.has_ended = False
+        if anew:
+            cursor.values.reset()
+            cursor.incarnation, cursor.index = None, -1
         else:
-            self._arrive(name, index, value)
+            cursor.values.restart()
+
+    # Variables and workspaces.
+
+    @rule(name=NAMES, side=SIDES, mode=st.sampled_from(["fifo", "lifo", "multi", "single"]))
+    def declare(self, name: str, side: int, mode: str) -> None:
+        variable = self.variable(name)
+        if variable.mode in ("unknown", mode):
+            self.spaces[side].declare(name, mode)
+            variable.mode = mode
+        else:
+            with pytest.raises(ConflictError, match=f"{variable.mode} and cannot become {mode}"):
+                self.spaces[side].declare(name, mode)
+
+    @rule(name=NAMES, side=SIDES)
+    def delete_a_variable(self, name: str, side: int) -> None:
+        assert self.spaces[side].delete(name) == (name in self.model)
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        if name in self.model:
+            for waiting in self.model.pop(name).line:
+                waiting.mail = DELETED
+
+    @rule(side=SIDES)
+    def delete_the_workspace(self, side: int) -> None:
+        old = self.spaces
+        self.spaces_of(self.tiers[side]).delete("s")
+        for name in list(self.model):
+            self.forget(name)
+        with pytest.raises(NotFoundError):
+            old[side].store("a", 1)
+        self.spaces = [self.open(one) for one in range(2)]
+        for space in old:
+            with pytest.raises(NotFoundError):
+                space.try_fetch("a")
+
+    # Death.
+
+    @rule(side=SIDES, is_killed=st.booleans())
+    def a_process_ends(self, side: int, is_killed: bool) -> None:
+        if self.kind != "memory":
+            return
+        dying, other = self.tiers[side].engine, self.tiers[1 - side].engine
+        assert isinstance(dying, MemoryEngine)
+        dying.end_session() if is_killed else dying.close()
+        assert other.reap() == int(is_killed)
+        spaces.sweep(self.tiers[1 - side])
+        # In the order of the keys under which it held them: claims by place, then waits by age.
+        claims = [held for held in self.held if held.side == side]
+        for held in sorted(claims, key=lambda held: (held.incarnation, held.index)):
+            self.held.remove(held)
+            self.give_back(held.name, held.incarnation, held.index, held.value)
+        waits = [waiting for waiting in self.waiting if waiting.side == side]
+        for waiting in sorted(waits, key=lambda waiting: waiting.waiter.number):
+            self.waiting.remove(waiting)
+            if waiting.mail is None:
+                self.model[waiting.name].line.remove(waiting)
+            elif waiting.mail is not DELETED and waiting.kind != "find":
+                self.give_back(waiting.name, *waiting.mail)
+        self.tiers[side] = memory_tier(self.store)
+        self.spaces[side] = self.open(side)
+
+    # What must be so after each step.
 
     @invariant()
-    def counts_and_values_are_those_of_the_model(self):
-        if not hasattr(self, "first"):
+    def nothing_is_wrong_in_the_tier(self) -> None:
+        if hasattr(self, "tiers"):
+            assert problems_of(self.tiers[0]) == []
+
+    @invariant()
+    def counts_are_those_of_the_model(self) -> None:
+        if not hasattr(self, "spaces"):
             return
-        assert self.first.read(workspaces.check) == []
-        infos = {info.name: info for info in self.ours.variables()}
-        for name in VARIABLES:
-            if name in infos:
-                info = infos[name]
-                assert info.values == len(self.values[name])
-                assert info.fetchers == len(self.line[name])
-                assert info.claimed == sum(held[0] == name for held in self.claimed.values())
-            else:
-                assert not self.values[name]
+        for space in self.spaces:
+            told = {
+                info.name: (info.mode, info.values, info.fetchers, info.finders, info.claimed)
+                for info in space.variables()
+            }
+            assert told == {
+                name: (
+                    variable.mode,
+                    len(variable.values),
+                    sum(waiting.kind != "find" for waiting in variable.line),
+                    sum(waiting.kind == "find" for waiting in variable.line),
+                    sum(held.incarnation == variable.incarnation for held in self.held),
+                )
+                for name, variable in self.model.items()
+            }
+
+    @invariant()
+    def who_was_served_has_mail_and_nobody_else(self) -> None:
+        for waiting in getattr(self, "waiting", ()):
+            engine = self.tiers[waiting.side].engine
+            assert engine.read(core.has_mail, waiting.waiter) == (waiting.mail is not None)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "ending"):
+            return
+        with self.ending:
+            for held in self.held:
+                held.claim.release()
+                self.give_back(held.name, held.incarnation, held.index, held.value)
+            self.held = []
+            for waiting in list(self.waiting):
+                self.leave_the_line_at_the_end(waiting)
+            for name, variable in self.model.items():
+                left = [self.spaces[0].fetch(name, timeout=0) for _ in variable.values]
+                assert sorted(left) == sorted(variable.values.values())
+            self.nothing_is_wrong_in_the_tier()
+
+    def leave_the_line_at_the_end(self, waiting: Waiting) -> None:
+        self.waiting.remove(waiting)
+        if waiting.mail is None:
+            self.model[waiting.name].line.remove(waiting)
+        self.spaces[waiting.side].cancel_wait(waiting.waiter)
+        if waiting.mail not in (None, DELETED) and waiting.kind != "find":
+            self.give_back(waiting.name, *waiting.mail)
 
 
-def test_two_sessions_share_a_space_as_the_model_says():
-    run_state_machine_as_test(SpacesMachine)
+@pytest.mark.parametrize("kind", KINDS)
+def test_spaces_do_what_the_model_does(kind: str) -> None:
+    machine = type("SpacesMachine", (SpacesMachine,), {"kind": kind})
+    run_state_machine_as_test(machine)

@@ -41,7 +41,17 @@ def _methods(cls, leave_out=()):
         (
             aio.AsyncSpace,
             Space,
-            ("use", "take", "loaded", "claimed", "join_line", "leave_line", "cancel_wait"),
+            (
+                "use",
+                "take",
+                "loaded",
+                "claimed",
+                "join_line",
+                "leave_line",
+                "cancel_wait",
+                "end_claim",
+                "restore",
+            ),
         ),
         (aio.AsyncClaim, Claim, ()),
         (aio.AsyncValues, Values, ("want", "is_new", "accept", "end")),

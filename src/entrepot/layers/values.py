@@ -499,6 +499,8 @@ def _cloudpickle(
 def _loads(head: bytes | memoryview, buffers: Sequence[memoryview | bytes]) -> Any:
     try:
         return pickle.loads(head, buffers=buffers)  # noqa: S301 within one user's depot; see the guide
+    except MemoryError:
+        raise  # nothing is wrong with the value
     except Exception as error:
         raise TypeMismatchError(
             f"a stored value cannot be loaded here: {type(error).__name__}: {error}",

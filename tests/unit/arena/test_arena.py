@@ -327,11 +327,6 @@ def test_catalog_and_arena_together_stay_within_the_bound(depot: entrepot.Depot,
     assert depot.statistics().arena.used == 0
 
 
-@pytest.mark.xfail(
-    raises=entrepot.OutOfMemoryError,
-    strict=True,
-    reason="a delete of 500 values in one transaction finds no pages when all was full before",
-)
 def test_a_delete_of_many_works_in_a_catalog_that_is_full_for_the_second_time(
     depot: entrepot.Depot,
 ) -> None:

@@ -11,7 +11,7 @@ and those of `names`. Ids are 64 bits, never reused, and sort by age.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from entrepot import settings
 from entrepot.arena.bulk import Bulk
@@ -81,6 +81,26 @@ def parents_of(tx: Transaction, number: int) -> list[int]:
     return [as_int(unpack(key)[-1]) for key, _ in tx.range(begin, after(begin))]
 
 
+def _other_parents(
+    tx: Transaction, number: int, known: Container[int], limit: int | None
+) -> list[int]:
+    """Return up to `limit` trees that an object is a member of and that are not `known`."""
+    found: list[int] = []
+    begin, end = USER.int(number), after(USER.int(number))
+    while items := tx.range(begin, end, limit=settings.BATCH_KEYS if limit is None else 2 * limit):
+        parents = (as_int(unpack(key)[-1]) for key, _ in items)
+        found += [parent for parent in parents if parent not in known]
+        if limit is not None and len(found) >= limit:
+            return found[:limit]
+        begin = items[-1][0] + b"\x00"
+    return found
+
+
+def knows_tree(tx: Transaction, member: int, number: int) -> bool:
+    """Tell whether an object knows that it is a member of a tree."""
+    return tx.get(USER.int(member) + pack_int(number)) is not None
+
+
 def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, force: bool) -> int:
     """Delete several objects, and with `deep` what only they need; return how many are gone.
 
@@ -93,7 +113,7 @@ def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, for
     waiting = list(doomed)
     while waiting:
         number = waiting.pop()
-        others = [parent for parent in parents_of(tx, number) if parent not in doomed]
+        others = _other_parents(tx, number, doomed, limit=None if force else 1)
         if others and not force:
             raise ConflictError(
                 f"object {number:016x} is a member of {others[0]:016x}",
@@ -107,7 +127,11 @@ def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, for
     while waiting:
         number = waiting.pop()
         is_there = tx.get(object_key(number)) is not None
-        if is_there and not parents_of(tx, number) and not names.names_of(tx, number):
+        if (
+            is_there
+            and not _other_parents(tx, number, (), limit=1)
+            and not names.names_of(tx, number)
+        ):
             waiting += _remove(tx, bulk, number)
             deleted += 1
     if deleted:

@@ -13,6 +13,7 @@ from entrepot.errors import (
     ConflictError,
     LimitError,
     NotFoundError,
+    OutOfMemoryError,
     TypeMismatchError,
     WaitTimeoutError,
 )
@@ -25,6 +26,9 @@ from entrepot.layers.tier import Found, Tier, load
 from entrepot.waiting import Deadline
 
 __all__ = ["Objects"]
+
+_FEW = 8
+"""Objects that can be deleted at once in a depot that is full to the brim."""
 
 
 class Objects:
@@ -224,6 +228,8 @@ class Objects:
     def delete(self, ids: int | Iterable[int], *, deep: bool = True, force: bool = False) -> int:
         """Delete one object or several, in one transaction; return how many are gone.
 
+        (In several transactions, if the depot is so full that there is no room for one.)
+
         Views that were handed out stay valid; the memory is reused when they are gone. Ids
         that do not exist are passed over.
 
@@ -236,7 +242,19 @@ class Objects:
             ConflictError: An object is a member of a tree, and `force` is not set.
         """
         numbers = [_checked(id) for id in (ids if isinstance(ids, Iterable) else [ids])]
-        return self._engine.write(core.delete_many, self._bulk, numbers, deep, force)
+        try:
+            return self._engine.write(core.delete_many, self._bulk, numbers, deep, force)
+        except OutOfMemoryError:
+            if len(numbers) <= _FEW:
+                raise
+        # The catalog is so full that there are no pages to delete all at once. Nothing was
+        # refused; trees are younger than their members, so they go first.
+        deleted = 0
+        numbers.sort(reverse=True)
+        for begin in range(0, len(numbers), _FEW):
+            few = numbers[begin : begin + _FEW]
+            deleted += self._engine.write(core.delete_many, self._bulk, few, deep, force)
+        return deleted
 
     def list(
         self, pattern: str = "*", *, regex: bool = False, limit: int | None = None
@@ -295,7 +313,7 @@ class Objects:
             for member in tree.members.values() if tree is not None else ():
                 if tx.get(object_key(member)) is None:
                     problems.append(f"object {number:016x} lacks its member {member:016x}")
-                if number not in core.parents_of(tx, member):
+                if not core.knows_tree(tx, member, number):
                     problems.append(f"object {member:016x} does not know its tree {number:016x}")
         return problems
 

@@ -79,6 +79,8 @@ class Want(NamedTuple):
     """An iterator asks: fifo and single only."""
     after: Position | None = None
     """With `in_order`: only values behind this one."""
+    noted: list[tuple[int, int]] | None = None
+    """With `claim`: where (id, index) of what was claimed is noted, before the commit."""
 
 
 FIND_ONE: Final = Want(FIND)
@@ -247,7 +249,7 @@ def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> T
         _note_removed(variable, index)
         if want.claim:
             variable.claimed += 1
-            put_claim(tx, key, session, variable.id, index, record)
+            put_claim(tx, key, session, variable.id, index, record, want.noted)
         else:
             release_record(tx, bulk, record)
         tx.put(key, encode(variable))
@@ -429,7 +431,8 @@ def collect(
             if variable.id == mail.id:
                 variable.claimed += 1
                 tx.put(wait.variable_key, encode(variable))
-        put_claim(tx, wait.variable_key, waiter.session, mail.id, mail.index, mail.record)
+        key = wait.variable_key
+        put_claim(tx, key, waiter.session, mail.id, mail.index, mail.record, want.noted)
     else:
         release_record(tx, bulk, mail.record)
     return taken
@@ -475,9 +478,17 @@ def _pop_mail(tx: Transaction, waiter: Waiter, wait: HeldWaiter) -> Mail | None:
 
 
 def put_claim(
-    tx: Transaction, key: bytes, session: int, id: int, index: int, record: bytes
+    tx: Transaction,
+    key: bytes,
+    session: int,
+    id: int,
+    index: int,
+    record: bytes,
+    noted: list[tuple[int, int]] | None,
 ) -> None:
     """Note that a session works on a value that it took."""
+    if noted is not None:
+        noted.append((id, index))
     tx.put(claim_key(id, index), encode(ClaimRecord(session, time.time(), record)))
     tx.put(held_key(session, "claim", id, index), key)
     if failpoints.ARMED:

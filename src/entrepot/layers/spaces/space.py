@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +14,7 @@ from entrepot.engine import failpoints
 from entrepot.engine.protocol import Engine
 from entrepot.errors import (
     ClosedError,
-    EntrepotError,
+    ConflictError,
     NotFoundError,
     WaitTimeoutError,
 )
@@ -45,6 +47,8 @@ class Space:
         self.use(tier)
         self._instance = instance
         self._keys: dict[str, bytes] = {}
+        self._dry: set[bytes] = set()
+        """Keys of variables that had no value when one was last wanted."""
 
     def use(self, tier: Tier) -> None:
         """Work with this tier from now on: when a depot closes, with one that is closed."""
@@ -146,7 +150,10 @@ class Space:
             WaitTimeoutError: No value came in time.
             NotFoundError: The workspace, or while waiting the variable, was deleted.
         """
-        taken = self._engine.write(core.fetch, self._bulk, self._key(variable))
+        key = self._key(variable)
+        taken = None
+        if key not in self._dry:
+            taken = self._engine.write(core.fetch, self._bulk, key)
         if taken is None:
             taken = self._wait(variable, core.FETCH_ONE, timeout)
         return self.loaded(taken, variable)
@@ -170,12 +177,26 @@ class Space:
             WaitTimeoutError: No value came in time.
             NotFoundError: The workspace, or while waiting the variable, was deleted.
         """
-        return self.claimed(variable, self._wait(variable, core.CLAIM_ONE, timeout))
+        with self._claiming() as want:
+            return self.claimed(variable, self._wait(variable, want, timeout))
 
     def try_claim(self, variable: str) -> Claim | None:
         """As `claim`; None if there is no value."""
-        taken = self.take(variable, core.CLAIM_ONE)
-        return None if taken is None else self.claimed(variable, taken)
+        with self._claiming() as want:
+            taken = self.take(variable, want)
+            return None if taken is None else self.claimed(variable, taken)
+
+    @contextlib.contextmanager
+    def _claiming(self) -> Generator[Want]:
+        """Give back what the block claims, if it is cut short: by Ctrl-C after the commit."""
+        noted: list[tuple[int, int]] = []
+        try:
+            yield core.CLAIM_ONE._replace(noted=noted)
+        except BaseException:
+            for id, index in noted:
+                session = self._engine.session.id
+                self._engine.write(core.end_claim, self._bulk, session, id, index, False)
+            raise
 
     # Iterators.
 
@@ -245,6 +266,7 @@ class Space:
             )
             if len(self._keys) >= _KEYS_MAX:
                 self._keys.clear()
+                self._dry.clear()
             self._keys[variable] = key
         return key
 
@@ -278,12 +300,14 @@ class Space:
         """
         try:
             return load(taken.found)
-        except EntrepotError:
+        except BaseException:  # also an interrupted load loses nothing
             if variable is not None:
-                self._restore(taken, self._key(variable))
+                self.restore(variable, taken)
             raise
 
-    def _restore(self, taken: Taken, key: bytes) -> None:
+    def restore(self, variable: str, taken: Taken) -> None:
+        """Put back what was taken out."""
+        key = self._key(variable)
         record, view = taken.found
         if view is None:
             self._engine.write(core.put_back, self._bulk, key, taken.id, taken.index, record)
@@ -291,13 +315,18 @@ class Space:
         with self._bulk.draft([view]) as draft:
             self._engine.write(core.put_back_draft, self._bulk, key, taken, draft)
 
+    def end_claim(self, taken: Taken, *, done: bool) -> None:
+        """End the claim of what was taken, where there is no `Claim` of it."""
+        session = self._engine.session.id
+        self._engine.write(core.end_claim, self._bulk, session, taken.id, taken.index, done)
+
     def claimed(self, variable: str, taken: Taken) -> Claim:
         """Return the claim of what was taken; give it back if it cannot be loaded here."""
         session = self._engine.session.id
         try:
             return Claim(self._tier, variable, session, taken)
-        except EntrepotError:
-            self._engine.write(core.end_claim, self._bulk, session, taken.id, taken.index, False)
+        except BaseException:
+            self.end_claim(taken, done=False)
             raise
 
     def _wait(self, variable: str, want: Want, timeout: float | None) -> Taken:
@@ -309,12 +338,22 @@ class Space:
         """
         deadline = Deadline(timeout)
         engine = self._engine
-        if not want.in_order and timeout != 0:
-            # Two processes that answer each other need no line, no mail and no sleep.
-            key = self._key(variable)
-            for _ in range(settings.LOOK_COUNT):
-                if engine.read(core.has_value, key):
-                    break
+        key = self._key(variable)
+        if deadline.timeout == 0:
+            taken = self.take(variable, want)
+            if taken is None:
+                raise self._came_too_late(variable, deadline)
+            return taken
+        if not want.in_order:
+            # Two processes that answer each other need no line, no mail and no sleep; nor a write
+            # in vain, that gets into the other's way, where the last fetch had to look too.
+            looks = 0
+            while looks < settings.LOOK_COUNT and not engine.read(core.has_value, key):
+                looks += 1
+            if looks:
+                self._dry.add(key)
+            else:
+                self._dry.discard(key)
         waiter = self.join_line(variable, want)
         if isinstance(waiter, Taken):
             return waiter
@@ -351,12 +390,15 @@ class Space:
         """
         taken = self._engine.write(core.collect, self._bulk, want, waiter)
         if taken is None:
-            raise WaitTimeoutError(
-                f"no value came into {self.name}/{variable} within {deadline.timeout} seconds"
-            )
+            raise self._came_too_late(variable, deadline)
         if taken is False:
             raise NotFoundError(f"{self.name}/{variable} was deleted while somebody waited for it")
         return taken
+
+    def _came_too_late(self, variable: str, deadline: Deadline) -> WaitTimeoutError:
+        return WaitTimeoutError(
+            f"no value came into {self.name}/{variable} within {deadline.timeout} seconds"
+        )
 
     def cancel_wait(self, waiter: Waiter) -> None:
         """Leave the line, if the wait has not ended: what was given goes back."""
@@ -369,6 +411,8 @@ class Claim:
     value: Any
     index: int
     """The value's index in its variable: 0 for the first that was ever stored."""
+
+    _ended = True  # until it has begun
 
     def __init__(self, tier: Tier, variable: str, session: int, taken: Taken) -> None:
         self.variable = variable
@@ -384,6 +428,7 @@ class Claim:
 
         Raises:
             ClosedError: The claim has ended, or belongs to the parent of this process.
+            ConflictError: It was given back meanwhile: the depot was closed here.
         """
         self._end(done=True)
 
@@ -404,8 +449,24 @@ class Claim:
                 f"the claim of {self.variable}[{self.index}] belongs to another process",
                 "claim in the process that does the work",
             )
-        engine.write(core.end_claim, self._tier.bulk, self._session, self._id, self.index, done)
+        was_held = engine.write(
+            core.end_claim, self._tier.bulk, self._session, self._id, self.index, done
+        )
         self._ended = True
+        if done and not was_held:
+            raise ConflictError(
+                f"the claim of {self.variable}[{self.index}] was given back meanwhile",
+                "the depot was closed here; somebody else may do the work again",
+            )
+
+    def __del__(self) -> None:
+        if not self._ended:  # a finalizer must not use the depot: the process's end gives it back
+            warnings.warn(
+                f"the claim of {self.variable}[{self.index}] was dropped: end it, or use 'with'",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
 
     def __enter__(self) -> Claim:
         return self

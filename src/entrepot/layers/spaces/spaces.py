@@ -7,7 +7,7 @@ from collections.abc import Callable
 from entrepot.arena.bulk import Bulk
 from entrepot.engine.keys import unpack
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import NotFoundError
+from entrepot.errors import ConflictError, NotFoundError
 from entrepot.layers import values
 from entrepot.layers.spaces import core, workspaces
 from entrepot.layers.spaces.core import Waiter
@@ -64,6 +64,11 @@ class Spaces:
     def open(self, name: str, *, owned: bool, persistent: bool, create: bool) -> Space:
         """Open a workspace; see `Depot.space`."""
         values.check_name(name, "workspace name")
+        if owned and persistent:
+            raise ConflictError(
+                f"the workspace {name!r} cannot be persistent and end with a process",
+                "leave owned out, or persistent",
+            )
         if not self._is_persistent(name):
             if not persistent:
                 engine = self._volatile.engine
