@@ -129,6 +129,7 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
     _draft: BlobDraft | None
     _number: int
     _state: str
+    _kept: int
 
     def __new__(cls) -> BlobBuilder:
         raise TypeError("a BlobBuilder comes from a client: create_blob()")
@@ -138,6 +139,7 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
         self._draft = None
         self._number = getattr(origin, "_number", EMPTY_BLOB)
         self._state = "part"
+        self._kept = self.shape[0] if self.ndim else 1
 
     @classmethod
     def made(cls, store: Store, draft: BlobDraft | None) -> BlobBuilder:
@@ -148,6 +150,7 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
         builder = flat.view(cls)
         builder._store, builder._draft = store, draft
         builder._number = EMPTY_BLOB if draft is None else draft.id
+        builder._kept = len(flat)
         builder._state = "open"
         return builder
 
@@ -213,15 +216,25 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
         if self._state == "sealed":
             raise ObjectSealedException("Cannot shrink a sealed buffer")
         self._check_open()
-        if not 0 <= int(size) <= self.size:  # pyright: ignore[reportArgumentType]
-            raise InvalidException(f"a blob of {self.size} bytes cannot be shrunk to {size}")
+        kept = int(cast("int", size))
+        if not 0 <= kept <= self.size:
+            raise InvalidException(f"a blob of {self.size} bytes cannot be shrunk to {kept}")
         if self._draft is not None:
-            self._draft.memory = self._draft.memory[: int(size)]  # pyright: ignore[reportArgumentType]
-        self.resize_to(int(size))  # pyright: ignore[reportArgumentType]
+            self._store.shrink_blob(self._draft, kept)
+        self._kept = kept
 
-    def resize_to(self, size: int) -> None:
-        """Show only the first `size` bytes."""
-        self.shape = (size,)
+    @property
+    def size(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] numpy's cannot shrink
+        """How many bytes the blob will have."""
+        return self._kept
+
+    @property
+    def nbytes(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """How many bytes the blob will have."""
+        return self._kept
+
+    def __len__(self) -> int:
+        return self._kept
 
     def copy(  # pyright: ignore[reportIncompatibleMethodOverride] vineyard's copy, not numpy's
         self, offset: int, source: Any, size: int | None = None, concurrency: int = 1
@@ -312,7 +325,7 @@ class RemoteBlobBuilder(_BlobBytes):
     @classmethod
     def wrap(cls, body: Any) -> RemoteBlobBuilder:
         """Return a builder of these bytes, without a copy."""
-        return np.frombuffer(body, np.int8).view(cls)
+        return np.frombuffer(memoryview(body), np.int8).view(cls)
 
     def copy(  # pyright: ignore[reportIncompatibleMethodOverride] vineyard's copy, not numpy's
         self, offset: int, source: Any, size: int | None = None, concurrency: int = 1

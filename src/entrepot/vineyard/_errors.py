@@ -9,7 +9,7 @@ from entrepot import errors
 __all__ = ["CODES", "VineyardException", "from_code", "translated"]
 
 
-class VineyardException(RuntimeError):  # noqa: N818 vineyard's names
+class VineyardException(RuntimeError):
     """The base of all that vineyard raises on purpose."""
 
     kind: ClassVar[str] = "Unknown error"

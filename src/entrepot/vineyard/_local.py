@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ _TENSOR_TYPES = {
 
 
 @contextlib.contextmanager
-def vineyards_errors() -> Iterator[None]:
+def vineyards_errors() -> Generator[None]:
     """Raise vineyard's exceptions for ours."""
     try:
         yield
@@ -592,6 +592,7 @@ class _Reading:
             "typename": f"vineyard::Tensor<{_TENSOR_TYPES.get(dtype.name, dtype.name)}>",
             "shape_": str(list(parts.shape)),
             "order_": '"F"' if parts.fortran else '"C"',
+            **({"layout_": "F"} if parts.fortran else {}),
             "partition_index_": "[]",
             "value_type_": dtype.name,
             "value_type_meta_": dtype.str,

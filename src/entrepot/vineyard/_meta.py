@@ -57,6 +57,7 @@ class ObjectMeta:
         """Of a value that was put whole: what makes it again."""
         self.whole: Any = _NOTHING
         """Of metadata to be stored: the value, if a depot may store it whole."""
+        self._complete: Callable[[ObjectMeta], None] | None = None
 
     @classmethod
     def fetched(cls, plain: dict[str, Any], members: dict[str, Any], store: Store) -> ObjectMeta:
@@ -64,7 +65,31 @@ class ObjectMeta:
         meta = cls.__new__(cls)
         meta._plain, meta._members, meta._store = plain, members, store
         meta._bytes, meta._size, meta._load, meta.whole = None, 0, None, _NOTHING
+        meta._complete = None
         return meta
+
+    @classmethod
+    def of_whole(cls, value: object, complete: Callable[[ObjectMeta], None]) -> ObjectMeta:
+        """Return new metadata of a value that a depot may store whole.
+
+        Args:
+            value: The value.
+            complete: Sets what other stores need: typename, plain values and members. Called
+                when somebody looks.
+        """
+        meta = cls()
+        meta.whole, meta._complete = value, complete
+        return meta
+
+    def load(self) -> Any:
+        """Return a value that was put whole; `has_load` tells whether it was."""
+        assert self._load is not None
+        return self._load()
+
+    @property
+    def has_load(self) -> bool:
+        """Whether this is the metadata of a value that was put whole."""
+        return self._load is not None
 
     # As a dict.
 
@@ -300,10 +325,17 @@ class ObjectMeta:
 
     def fields(self) -> Mapping[str, Any]:
         """Return the plain values: for stores, not for programs."""
+        self._be_complete()
         return self._plain
+
+    def _be_complete(self) -> None:
+        if self._complete is not None:
+            complete, self._complete = self._complete, None
+            complete(self)
 
     def members(self) -> Mapping[str, Any]:
         """Return the members as they were added: for stores, not for programs."""
+        self._be_complete()
         return self._members
 
     def stored(self, store: Store, number: int) -> None:
@@ -327,7 +359,7 @@ class ObjectMeta:
         Raises:
             MetaTreeInvalidException: It has no typename, or that of a blob.
         """
-        if not self._plain.get("typename"):
+        if not has_whole(self) and not self._plain.get("typename"):
             raise MetaTreeInvalidException("No 'typename' field in incoming metadata")
 
     def own_fields(self) -> dict[str, Any]:
@@ -341,6 +373,7 @@ class ObjectMeta:
 
     def tree(self) -> dict[str, Any]:
         """Return the metadata with that of all members, as nested dicts: the wire's form."""
+        self._be_complete()
         tree = dict(self._plain)
         for name in self._members:
             found = self._members[name]

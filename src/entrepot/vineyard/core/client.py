@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, cast
 
@@ -146,11 +146,10 @@ class ClientBase:
         store = self._store
         made: Any
         if store.is_local and not kwargs:
-            kind = context.find(type(value))
-            whole = getattr(kind, "whole", None)
-            if whole is not None and context.is_built_in(kind) and whole(value):
-                id = ObjectID(store.put(value))  # pyright: ignore[reportAttributeAccessIssue] a local one has it
-                return self._named(id, persist, name)
+            known = context.find(type(value))
+            whole = getattr(known, "whole", None)
+            if whole is not None and context.is_built_in(known) and whole(value):
+                return self._named(ObjectID(cast("LocalStore", store).put(value)), persist, name)
         made = context.plan(self, value, **kwargs)
         if isinstance(made, NewBlob):
             id = ObjectID(store.build([made])[0] if made.nbytes else EMPTY_BLOB)
@@ -522,7 +521,7 @@ class ClientBase:
         return self._store.cluster()[self._store.instance_id]["rpc_endpoint"]
 
     @contextlib.contextmanager
-    def with_compression(self, enabled: bool = True) -> Iterator[None]:
+    def with_compression(self, enabled: bool = True) -> Generator[None]:
         """Compress what goes over the network for the block, or do not."""
         before, self.compression = self.compression, enabled
         try:
@@ -690,7 +689,7 @@ class RPCClient(ClientBase, metaclass=_IsIpc):
         return self._create_remote_blob(blob)
 
     def _create_remote_blob(self, blob: RemoteBlobBuilder) -> ObjectMeta:
-        number = self._store.build([NewBlob([memoryview(blob).cast("B")])])[0]
+        number = self._store.build([NewBlob([memoryview(cast("Any", blob)).cast("B")])])[0]
         return self._store.fetch_one(number)
 
     def get_remote_blob(self, object_id: ObjectID, unsafe: bool = False) -> RemoteBlob:

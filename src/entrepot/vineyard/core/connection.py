@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import entrepot
 from entrepot.errors import EntrepotError
@@ -22,7 +22,7 @@ DEPOT = "depot:"
 
 
 def connect(
-    socket: Any = None,
+    socket: object = None,
     port: int | str | None = None,
     host: str | None = None,
     endpoint: Any = None,
@@ -54,12 +54,12 @@ def connect(
         TypeError: The arguments are of other types.
     """
     if isinstance(socket, (tuple, list)):
-        endpoint, socket = socket, None  # pyright: ignore[reportUnknownVariableType]
+        endpoint, socket = cast("Any", socket), None
     if port is not None and host is None:
-        host, socket = socket, None
+        host, socket = cast("str", socket), None
     if host is not None:
         endpoint = (host, port)
-    if socket is not None and not isinstance(socket, (str, os.PathLike)):
+    if socket is not None and not isinstance(socket, (str, Path)):
         raise TypeError(f"socket is {socket!r}, a path is wanted")
     if socket is None and endpoint is None:
         return _connect_by_environment(config)
@@ -160,9 +160,10 @@ def _connect_endpoint(endpoint: Any) -> RPCClient:
 
 
 def _endpoints(endpoint: Any) -> list[tuple[str, int]]:
+    found: list[tuple[Any, Any]]
     if isinstance(endpoint, str):
         pairs = [part.strip().rpartition(":") for part in endpoint.split(",") if part.strip()]
-        found: list[tuple[Any, Any]] = [(host, port) for host, _, port in pairs]
+        found = [(host, port) for host, _, port in pairs]
     else:
         host, port = endpoint
         found = [(host, port)]

@@ -90,7 +90,7 @@ class BuilderContext(_Registry):
         """Call `register(context)` when the first value of a type of this module comes."""
         self._lazy[module] = register
 
-    def is_built_in(self, builder: Function) -> bool:
+    def is_built_in(self, builder: Function | None) -> bool:
         """Tell whether a builder came with vineyard."""
         return builder in self._built_in
 
@@ -227,7 +227,7 @@ class DriverContext(_Registry):
         if not keys:
             return value
         methods: dict[str, Function] = self._entries[max(keys, key=len)]
-        kind = type(value)
+        kind: type[Any] = type(value)
         with_methods = type(kind.__name__, (kind,), dict(methods))
         try:
             value.__class__ = with_methods

@@ -1,0 +1,53 @@
+"""Indexes of pandas."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from entrepot.vineyard._meta import Object, ObjectMeta
+from entrepot.vineyard.data.pickle import plan_pickle
+from entrepot.vineyard.data.utils import dump_label, load_label, named
+
+__all__ = ["pandas_index_builder", "plan_column", "register_resolvers"]
+
+
+def plan_column(client: Any, column: Any, builder: Any) -> Any:
+    """Plan the values of a column or an index: an array where numpy has all of it, else pickled."""
+    dtype = column.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufcmM":
+        return builder.plan(client, column.to_numpy(copy=False))
+    return plan_pickle(column.array)
+
+
+def pandas_index_builder(client: Any, value: Any, builder: Any, **_options: Any) -> ObjectMeta:
+    """Plan an index. What is more than its values (a range, levels, a frequency) is kept."""
+    pandas: Any = importlib.import_module("pandas")
+    meta = named("vineyard::Index", value_type_=str(value.dtype))
+    dump_label(meta, "name", value.name)
+    if (
+        type(value) is pandas.Index
+        and isinstance(value.dtype, np.dtype)
+        and value.dtype.kind in "biufc"
+    ):
+        meta.add_member("value_", builder.plan(client, value.to_numpy(copy=False)))
+    else:
+        meta["is_whole_"] = True
+        meta.add_member("value_", plan_pickle(value))
+    return meta
+
+
+def pandas_index_resolver(obj: Object, resolver: Any) -> Any:
+    """Return the index."""
+    pandas: Any = importlib.import_module("pandas")
+    value = resolver.run(obj.member("value_"))
+    if obj.meta.get("is_whole_"):
+        return value
+    return pandas.Index(value, name=load_label(obj.meta, "name"), copy=False)
+
+
+def register_resolvers(context: Any) -> None:
+    """Register how objects become indexes."""
+    context.register_built_in("vineyard::Index", pandas_index_resolver)
