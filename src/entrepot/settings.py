@@ -69,7 +69,7 @@ IDS_PER_LEASE: Final = 1 << 16
 BATCH_KEYS: Final = 1000
 """Most keys that one transaction touches when a big thing is deleted or walked through."""
 PARALLEL_COPY_BYTES_MIN: Final = 16 * MIB
-COPY_PIECE_BYTES: Final = 256 * KIB
+COPY_PIECE_BYTES: Final = 512 * KIB
 """Fits the second cache, and is long enough to let the interpreter go meanwhile."""
 
 assert CHUNK_PIECE_BYTES_MAX * 4 <= CHUNK_BYTES
