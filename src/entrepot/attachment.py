@@ -45,7 +45,7 @@ from entrepot.errors import (
     OutOfMemoryError,
     UnavailableError,
 )
-from entrepot.layers.objects import OBJECT
+from entrepot.layers.objects import OBJECT, chunks
 from entrepot.layers.spaces import spaces, workspaces
 from entrepot.layers.tier import Tier
 
@@ -115,6 +115,7 @@ class Attachment:
         self._opened.callback(self.arena.forget)
         self.volatile = Tier(self.engine, self.arena, Ids(self.engine))
         spaces.register(self.volatile)
+        chunks.register(self.volatile)
         self._inode = self._find_inode()
         self.reap()
 
@@ -236,7 +237,7 @@ class Attachment:
         if self._find_inode() != self._inode:
             raise ClosedError(
                 f"the depot in {self.directory} was removed",
-                "systemd's RemoveIPC, 'entrepot rm --all' and depot.destroy() do that; open it anew",
+                "systemd's RemoveIPC, 'entrepot rm --all', depot.destroy() do that: open it anew",
             )
 
     def _find_inode(self) -> int:

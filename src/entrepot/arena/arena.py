@@ -460,8 +460,8 @@ class Arena:
         text = (
             f"no room for {size} bytes: of {stats.size} bytes, "
             f"{stats.size // settings.CATALOG_SHARE} are kept for the catalog, {stats.used} are in "
-            f"{stats.blobs} blobs, {stats.limbo} deleted but still looked at, {stats.unsealed} being written, "
-            f"the largest free piece has {stats.largest_free}"
+            f"{stats.blobs} blobs, {stats.limbo} deleted but still looked at, "
+            f"{stats.unsealed} being written, the largest free piece has {stats.largest_free}"
         )
         if holders:
             text += "; held by " + ", ".join(holders)

@@ -6,7 +6,6 @@ protocol) must be one that is written in C.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,7 +35,7 @@ class _BlobBytes(np.ndarray):
     def __eq__(self, other: object) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] an identity, not bytes
         return self is other
 
-    def __ne__(self, other: object) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __ne__(self, other: object) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] vineyard's, not numpy's
         return self is not other
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] an identity can be hashed
@@ -66,7 +65,7 @@ class Blob(_BlobBytes, Object):
         raise TypeError("a Blob comes from a client: get_blob(), or by sealing a BlobBuilder")
 
     def __array_finalize__(self, origin: object) -> None:
-        self._meta = getattr(origin, "_meta", None)  # pyright: ignore[reportAttributeAccessIssue]
+        self._meta = getattr(origin, "_meta", None)  # pyright: ignore[reportAttributeAccessIssue] None for a part
 
     @property
     def id(self) -> ObjectID:
@@ -103,12 +102,12 @@ class Blob(_BlobBytes, Object):
 
 def blob_of(meta: ObjectMeta) -> Blob:
     """Return the blob of metadata that a client returned."""
-    view = meta._bytes  # pyright: ignore[reportPrivateUsage]
+    view = meta._bytes  # pyright: ignore[reportPrivateUsage] of the same family
     if view is None:
-        view = meta._store.bytes_of(int(meta.id))  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess]
+        view = meta._store.bytes_of(int(meta.id))  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess] of the same family
     flat: _Bytes = np.frombuffer(view, np.int8) if len(view) else np.empty(0, np.int8)
     blob = flat.view(Blob)
-    blob._meta = meta  # pyright: ignore[reportPrivateUsage]
+    blob._meta = meta  # pyright: ignore[reportPrivateUsage] of the same family
     blob.flags.writeable = False
     return blob
 
@@ -135,7 +134,7 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
         raise TypeError("a BlobBuilder comes from a client: create_blob()")
 
     def __array_finalize__(self, origin: object) -> None:
-        self._store = getattr(origin, "_store", None)  # pyright: ignore[reportAttributeAccessIssue]
+        self._store = getattr(origin, "_store", None)  # pyright: ignore[reportAttributeAccessIssue] None for a part
         self._draft = None
         self._number = getattr(origin, "_number", EMPTY_BLOB)
         self._state = "part"
@@ -229,7 +228,7 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
         return self._kept
 
     @property
-    def nbytes(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def nbytes(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] vineyard's, not numpy's
         """How many bytes the blob will have."""
         return self._kept
 
@@ -270,7 +269,7 @@ class RemoteBlob(_BlobBytes):
         raise TypeError("a RemoteBlob comes from a client: get_remote_blob()")
 
     def __array_finalize__(self, origin: object) -> None:
-        self._meta = getattr(origin, "_meta", None)  # pyright: ignore[reportAttributeAccessIssue]
+        self._meta = getattr(origin, "_meta", None)  # pyright: ignore[reportAttributeAccessIssue] None for a part
 
     @classmethod
     def made(cls, meta: ObjectMeta, body: bytes | memoryview) -> RemoteBlob:
@@ -353,7 +352,7 @@ def memory_copy(
         AssertionFailedException: They do not fit, or do not lie in one piece.
         TypeError: `dst` is read-only, `offset` negative or no number, `src` a str.
     """
-    from entrepot.arena.region import copy_into
+    from entrepot.arena.region import copy_into, memory_at
 
     if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
         raise TypeError(f"offset is {offset!r}, it must be 0 or more")
@@ -365,7 +364,7 @@ def memory_copy(
             raise TypeError("an address needs a size")
         if offset + size > target.nbytes:
             raise _too_long(target.nbytes, offset, size)
-        source = memoryview((ctypes.c_char * size).from_address(int(src)))
+        source = memory_at(int(cast("int", src)), size)
     else:
         source = memoryview(src)
     if not source.contiguous or not target.contiguous:

@@ -128,7 +128,7 @@ def _number(id: object) -> int:
             raise ValueError(f"{id!r} is no object id: up to 16 hexadecimal digits")
         return int(found[1], 16)
     try:
-        number = int(id.__index__())  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+        number = int(id.__index__())  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType] None for a part
     except AttributeError:
         raise TypeError(f"an ObjectID cannot be made of {id!r}, a {type(id).__name__}") from None
     if not 0 <= number <= INVALID:

@@ -13,7 +13,7 @@ import numpy as np
 
 import entrepot
 from entrepot import settings
-from entrepot.errors import ConflictError, EntrepotError, NotFoundError
+from entrepot.errors import ConflictError, EntrepotError, NotFoundError, WaitTimeoutError
 from entrepot.layers import values
 from entrepot.layers.objects import Assembly, Leaf, Node
 from entrepot.layers.objects.assembly import BlobDraft, Marks, Snapshot
@@ -32,6 +32,7 @@ from entrepot.vineyard._errors import (
 from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, ObjectID, text_id
 from entrepot.vineyard._meta import NewBlob, ObjectMeta, blob_meta, has_whole
 from entrepot.vineyard._store import Status
+from entrepot.vineyard._streams import LocalStreams
 
 __all__ = ["NOT_WHOLE", "LocalStore"]
 
@@ -60,7 +61,7 @@ def vineyards_errors() -> Generator[None]:
         raise translated(error) from error
 
 
-class LocalStore:
+class LocalStore(LocalStreams):
     """The objects of a depot. Implements `Store`."""
 
     instance_id = 0
@@ -97,8 +98,8 @@ class LocalStore:
     def close(self) -> None:
         """Close the depot; blobs that were not sealed are dropped."""
         with vineyards_errors():
-            for draft in list(self._drafts.values()):
-                self._drop(draft)
+            if not self.depot.closed:
+                self.drop_drafts()
             self.depot.close()
 
     def fork(self) -> LocalStore:
@@ -180,7 +181,7 @@ class LocalStore:
         if isinstance(part, ObjectID):
             return self._checked_member(int(part))
         assert isinstance(part, ObjectMeta)
-        if part.is_stored() and part._store is not None:  # pyright: ignore[reportPrivateUsage]
+        if part.is_stored() and part._store is not None:  # pyright: ignore[reportPrivateUsage] of the same family
             return self._checked_member(int(part.id))
         if has_whole(part):
             return Leaf(values.encode(part.whole))
@@ -367,9 +368,18 @@ class LocalStore:
         """Return the id that a name stands for."""
         self._check_open()
         try:
-            return self.depot.objects.get_name(name, wait=wait)
+            return int(self.depot.objects.get_name(name, wait=wait))
         except NotFoundError:
             raise ObjectNotExistsException(f"failed to find name: {name}") from None
+        except EntrepotError as error:
+            raise translated(error) from error
+
+    def await_name(self, name: str, seconds: float) -> int | None:
+        """Wait a while for a name; return the id that it stands for, or None."""
+        try:
+            return int(self.depot.objects.get_name(name, wait=True, timeout=seconds))
+        except WaitTimeoutError:
+            return None
         except EntrepotError as error:
             raise translated(error) from error
 
@@ -419,6 +429,11 @@ class LocalStore:
     def _drop(self, draft: BlobDraft) -> None:
         if self._drafts.pop(draft.id, None) is not None:
             self._assembly.drop_blob(draft)
+
+    def drop_drafts(self) -> None:
+        """Give back all blobs that were not sealed."""
+        for draft in list(self._drafts.values()):
+            self._drop(draft)
 
     def shrink_blob(self, draft: BlobDraft, size: int) -> None:
         """Keep only the first `size` bytes of a blob that is not sealed."""
@@ -575,7 +590,7 @@ class _Reading:
             members["buffer_"] = blob_meta(id | BLOB_BIT, None, size, self._store)
         else:
             plain |= scalar_fields(values.decode(record, view))
-        meta._load = lambda: load((record, view))  # pyright: ignore[reportPrivateUsage]
+        meta._load = lambda: load((record, view))  # pyright: ignore[reportPrivateUsage] of the same family
         return meta
 
     def _tensor(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from entrepot.vineyard._errors import MetaTreeInvalidException
 from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, ObjectID, number_of, text_id
@@ -323,6 +323,10 @@ class ObjectMeta:
                 return meta._bytes
         return None
 
+    def all_blobs(self) -> list[ObjectMeta]:
+        """Return the metadata of all blobs that the object is made of, itself included."""
+        return [meta for meta in _walk(self) if meta.fields().get("typename") == BLOB]
+
     def fields(self) -> Mapping[str, Any]:
         """Return the plain values: for stores, not for programs."""
         self._be_complete()
@@ -464,7 +468,7 @@ class Object:
         meta = self._meta
         if not meta.get("transient", True):
             return True
-        store = meta._store  # pyright: ignore[reportPrivateUsage]
+        store = meta._store  # pyright: ignore[reportPrivateUsage] of the same family
         return store is not None and store.is_persistent(int(self.id))
 
     def member(self, name: str) -> Object:
@@ -523,7 +527,11 @@ def _as_plain(key: str, value: Any) -> Any:
 
 def _from_tree(tree: dict[str, Any]) -> ObjectMeta:
     plain = {key: value for key, value in tree.items() if not isinstance(value, dict)}
-    members = {key: _from_tree(value) for key, value in tree.items() if isinstance(value, dict)}
+    members = {
+        key: _from_tree(cast("dict[str, Any]", value))
+        for key, value in tree.items()
+        if isinstance(value, dict)
+    }
     return ObjectMeta.fetched(plain, members, None)  # pyright: ignore[reportArgumentType] it is in no store here
 
 
@@ -539,7 +547,7 @@ def _count_blobs(meta: ObjectMeta, sizes: dict[int, int]) -> None:
     for at in _walk(meta):
         number = number_of(at.fields().get("id", text_id(EMPTY_BLOB)))
         if number & BLOB_BIT:
-            sizes[number] = at._size  # pyright: ignore[reportPrivateUsage]
+            sizes[number] = at._size  # pyright: ignore[reportPrivateUsage] of the same family
 
 
 def _readable(size: int) -> str:
@@ -568,5 +576,5 @@ def blob_meta(
         {},
         store,
     )
-    meta._bytes, meta._size = view, size  # pyright: ignore[reportPrivateUsage]
+    meta._bytes, meta._size = view, size  # pyright: ignore[reportPrivateUsage] of the same family
     return meta

@@ -29,9 +29,9 @@ def test_a_blob_is_written_sealed_and_read(client: Client, size: int) -> None:
     assert (blob.size, len(blob), blob.nbytes, blob.is_empty) == (size, size, size, False)
     body = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
     for found in (blob, client.get_blob(id), client.get_object(id)):
-        assert bytes(memoryview(found)) == body  # pyright: ignore[reportArgumentType]
+        assert bytes(memoryview(found)) == body
     assert bytes(client.get(id)) == body
-    view = memoryview(blob)  # pyright: ignore[reportArgumentType]
+    view = memoryview(blob)
     assert (view.format, view.readonly, view.ndim) == ("b", True, 1)
     assert client.get_meta(id)["length"] == client.get_meta(id)["nbytes"] == size
     assert client.allocated_size(id) == size
@@ -134,7 +134,7 @@ def test_nobody_gets_a_blob_before_it_is_sealed(client: Client) -> None:
     builder[0] = 5
     unsafe = client.get_blob(builder.id, unsafe=True)
     assert unsafe is not None
-    assert bytes(memoryview(unsafe)) == b"\x05\0\0\0"  # pyright: ignore[reportArgumentType]
+    assert bytes(memoryview(unsafe)) == b"\x05\0\0\0"
     builder.abort(client)
     assert not client.exists(builder.id)
 
@@ -147,7 +147,7 @@ def test_a_dropped_builder_frees_its_memory(client: Client) -> None:
     assert client.status.memory_usage == before
 
 
-def test_shrinking(client: Client) -> None:
+def test_a_builder_can_be_shrunk_and_not_grown(client: Client) -> None:
     builder = client.create_blob(100)
     memoryview(builder).cast("B")[:] = b"x" * 100
     builder.shrink(client, 10)
@@ -157,10 +157,10 @@ def test_shrinking(client: Client) -> None:
     assert (blob.size, bytes(memoryview(blob))) == (10, b"x" * 10)
 
 
-def test_the_empty_blob(client: Client) -> None:
+def test_the_empty_blob_has_one_id_and_no_bytes(client: Client) -> None:
     empty = client.create_empty_blob()
     assert int(empty.id) == 1 << 63
-    assert (empty.size, empty.is_empty, bytes(memoryview(empty))) == (0, True, b"")  # pyright: ignore[reportArgumentType]
+    assert (empty.size, empty.is_empty, bytes(memoryview(empty))) == (0, True, b"")
     assert client.create_blob(0).seal(client).id == empty.id
     assert client.put(b"") == empty.id
     assert not client.exists(empty.id)
@@ -171,9 +171,9 @@ def test_the_empty_blob(client: Client) -> None:
     meta["typename"] = "my::Thing"
     meta.add_member("nothing", empty)
     id = client.create_metadata(meta).id
-    assert client.get_object(id).member("nothing").is_empty  # pyright: ignore
+    assert client.get_object(id).member("nothing").is_empty
     client.delete(id)
-    assert client._store.depot.objects.count() == 0  # pyright: ignore
+    assert client._store.depot.objects.count() == 0
 
 
 def test_several_at_once(client: Client) -> None:
@@ -194,7 +194,7 @@ def test_a_blob_that_does_not_fit(client: Client) -> None:
     for size in (1 << 30, 1 << 62, (1 << 63) + 5):
         with pytest.raises(vineyard._C.NotEnoughMemoryException):
             client.create_blob(size)
-    assert client._store.depot.check() == []  # pyright: ignore
+    assert client._store.depot.check() == []
 
 
 def test_who_makes_blobs() -> None:

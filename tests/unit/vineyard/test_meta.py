@@ -75,9 +75,9 @@ def test_what_metadata_cannot_hold(wrong: Any) -> None:
 def test_keys_are_strings() -> None:
     meta = ObjectMeta()
     with pytest.raises(TypeError):
-        meta[5] = 1  # pyright: ignore[reportArgumentType]
+        meta[5] = 1
     with pytest.raises(TypeError):
-        meta[5]  # pyright: ignore[reportArgumentType]
+        meta[5]
 
 
 def test_metadata_is_like_a_dict(client: Client) -> None:
@@ -129,9 +129,9 @@ def test_a_tree_of_new_metadata_is_stored_as_a_whole(client: Client) -> None:
     inner["typename"], outer["typename"] = "my::Inner", "my::Outer"
     inner["x"] = 1
     outer.add_member("inner", inner)
-    before = client._store.depot.attached.engine.read(lambda tx: tx.version)  # pyright: ignore
+    before = client._store.depot.attached.engine.read(lambda tx: tx.version)
     client.create_metadata(outer)
-    after = client._store.depot.attached.engine.read(lambda tx: tx.version)  # pyright: ignore
+    after = client._store.depot.attached.engine.read(lambda tx: tx.version)
     assert after <= before + 2  # one for the ids that were leased
     assert client.get_meta(outer.id)["inner"]["x"] == 1
 
@@ -191,7 +191,7 @@ def test_ids_in_metadata_have_the_letter(client: Client) -> None:
     assert meta["id"] == f"o{meta.id!r}"
 
 
-def test_objects(client: Client) -> None:
+def test_objects_show_their_metadata_and_members(client: Client) -> None:
     id = client.put((1, "a"))
     found = client.get_object(id)
     assert repr(found) == str(found) == f'Object <"{id!r}": vineyard::Sequence>'

@@ -91,7 +91,8 @@ class Environment:
                     os.truncate(data, size)  # LMDB made it longer: keep the evidence
                     raise CorruptError(
                         f"the catalog {data} is {size} bytes long and was longer",
-                        f"something truncated it; 'entrepot doctor --depot {self.path.parent.name}' says what to do",
+                        "something truncated it; "
+                        f"'entrepot doctor --depot {self.path.parent.name}' says what to do",
                     )
                 _reserve(data, max(size, first))
             self._find_pages_max()

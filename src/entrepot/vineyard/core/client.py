@@ -146,7 +146,7 @@ class ClientBase:
         store = self._store
         made: Any
         if store.is_local and not kwargs:
-            known = context.find(type(value))
+            known = context.find(cast("type[Any]", type(value)))
             whole = getattr(known, "whole", None)
             if whole is not None and context.is_built_in(known) and whole(value):
                 return self._named(ObjectID(cast("LocalStore", store).put(value)), persist, name)
@@ -327,7 +327,7 @@ class ClientBase:
             object_id: Another name of `object`.
         """
         given = object if object_id is None else object_id
-        items: list[Any] = list(given) if isinstance(given, (list, tuple, set)) else [given]  # pyright: ignore[reportUnknownArgumentType]
+        items: list[Any] = list(given) if isinstance(given, (list, tuple, set)) else [given]  # pyright: ignore[reportUnknownArgumentType] what a user gave
         numbers = [_as_target(item) for item in items]
         self._store.delete(numbers, force=force, deep=deep, trim=memory_trim)
 
@@ -627,16 +627,14 @@ class _BlobCalls(ClientBase):
         """Tell whether an address, or the memory of an array or buffer, lies in a blob."""
         return self.find_shared_memory(target) is not None
 
-    def new_buffer_chunk(self, stream_id: ObjectID, size: int) -> Any:
-        """Return the next chunk of a stream to write into, `size` bytes."""
-        return self._streams().new_buffer_chunk(_as_id(stream_id), size)
+    def new_buffer_chunk(self, stream_id: ObjectID, size: int) -> BlobBuilder:
+        """Return a chunk to write into, `size` bytes; `push_chunk` takes it when it is sealed."""
+        _as_id(stream_id)
+        return self._create_blob(size)
 
     def next_buffer_chunk(self, stream_id: ObjectID) -> Any:
         """Wait for the next chunk of a stream; return its bytes."""
         return memoryview(cast("Any", self.next_chunk(stream_id)))
-
-    def _streams(self) -> Any:
-        return self._store
 
 
 class _IsIpc(type):

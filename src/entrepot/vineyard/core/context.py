@@ -10,7 +10,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["BuilderContext", "DriverContext", "ResolverContext"]
 
@@ -121,7 +121,7 @@ class BuilderContext(_Registry):
             return value
         if isinstance(value, Object):
             return value.meta
-        builder = self.find(type(value))
+        builder = self.find(cast("type[Any]", type(value)))
         if builder is None:
             raise RuntimeError(f"Unknown type to build as vineyard object: {type(value).__name__}")
         if _takes(builder, "builder"):
@@ -227,7 +227,7 @@ class DriverContext(_Registry):
         if not keys:
             return value
         methods: dict[str, Function] = self._entries[max(keys, key=len)]
-        kind: type[Any] = type(value)
+        kind = cast("type[Any]", type(value))
         with_methods = type(kind.__name__, (kind,), dict(methods))
         try:
             value.__class__ = with_methods

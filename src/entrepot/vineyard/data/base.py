@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,18 +16,23 @@ from entrepot.vineyard.data.utils import named
 __all__ = ["register_builders", "register_resolvers"]
 
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
+_WIRE_MAX = (1 << 63) - 1
 
 
 def int_builder(client: Any, value: int, **_options: Any) -> ObjectMeta:
     """Plan an int or a bool."""
     if not _INT_MIN <= value <= _INT_MAX:
         return plan_pickle(value)
+    if value > _WIRE_MAX:
+        return _by_pickle(value)
     kind = "bool" if isinstance(value, bool) else "int"
     return _scalar("int", value if kind == "bool" else int(value), kind)
 
 
 def float_builder(client: Any, value: float, **_options: Any) -> ObjectMeta:
     """Plan a float; numpy's too, whose type is told in `type_`."""
+    if not math.isfinite(value):
+        return _by_pickle(value)
     kind = "float64" if isinstance(value, np.float64) else "float"
     return _scalar("double", float(value), kind)
 
@@ -34,6 +40,11 @@ def float_builder(client: Any, value: float, **_options: Any) -> ObjectMeta:
 def str_builder(client: Any, value: str, **_options: Any) -> ObjectMeta:
     """Plan a string."""
     return _scalar("std::string", str(value), "str")
+
+
+def _by_pickle(value: float) -> ObjectMeta:
+    """Plan a number that the wire has no form for: a depot has one."""
+    return plan_pickle(value)
 
 
 def _scalar(kind: str, value: Any, type_name: str) -> ObjectMeta:
@@ -81,12 +92,15 @@ def sequence_resolver(obj: Object, resolver: Any) -> tuple[Any, ...]:
 
 
 def _is_exactly(*kinds: type) -> Any:
-    return lambda value: type(value) in kinds  # pyright: ignore[reportUnknownLambdaType]
+    def is_exactly(value: object) -> bool:
+        return type(value) in kinds
+
+    return is_exactly
 
 
 int_builder.whole = _is_exactly(int, bool)  # pyright: ignore[reportFunctionMemberAccess] what a client looks for
-float_builder.whole = _is_exactly(float)  # pyright: ignore[reportFunctionMemberAccess]
-str_builder.whole = _is_exactly(str)  # pyright: ignore[reportFunctionMemberAccess]
+float_builder.whole = _is_exactly(float)  # pyright: ignore[reportFunctionMemberAccess] what a client looks for
+str_builder.whole = _is_exactly(str)  # pyright: ignore[reportFunctionMemberAccess] what a client looks for
 
 
 def register_builders(context: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,8 +16,8 @@ __all__ = ["pandas_index_builder", "plan_column", "register_resolvers"]
 
 def plan_column(client: Any, column: Any, builder: Any) -> Any:
     """Plan the values of a column or an index: an array where numpy has all of it, else pickled."""
-    dtype = column.dtype
-    if isinstance(dtype, np.dtype) and dtype.kind in "biufcmM":
+    dtype: Any = column.dtype
+    if isinstance(dtype, np.dtype) and cast("Any", dtype).kind in "biufcmM":
         return builder.plan(client, column.to_numpy(copy=False))
     return plan_pickle(column.array)
 

@@ -85,7 +85,7 @@ def _describe(meta: ObjectMeta, array: _Array, blob: ObjectID | None, partition:
         meta.add_member("buffer_", blob)
         return
     flat = np.ascontiguousarray(array).reshape(-1).view("u1")
-    meta.add_member("buffer_", NewBlob([memoryview(flat)] if array.size else []))
+    meta.add_member("buffer_", NewBlob([memoryview(flat.data)] if array.size else []))
 
 
 def _plan_objects(array: _Array, options: dict[str, Any]) -> ObjectMeta:

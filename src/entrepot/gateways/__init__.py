@@ -1,0 +1,1 @@
+"""Processes that speak the protocols of other systems, on the layers of a depot."""

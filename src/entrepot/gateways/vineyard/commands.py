@@ -1,0 +1,406 @@
+"""What each command of the protocol does: a request's JSON in, a reply's JSON out.
+
+Commands that send or receive raw bytes are with the connection, in `server`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from entrepot.errors import EntrepotError
+from entrepot.vineyard._errors import (
+    CODES,
+    ConnectionErrorException,
+    InvalidException,
+    MetaTreeInvalidException,
+    VineyardException,
+    translated,
+)
+from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, INVALID, ObjectID, number_of, text_id
+from entrepot.vineyard._meta import BLOB, ObjectMeta
+from entrepot.vineyard._wire import VERSION
+
+if TYPE_CHECKING:
+    from entrepot.gateways.vineyard.server import Session
+
+__all__ = ["COMMANDS", "error_reply", "field"]
+
+Json = dict[str, Any]
+_MISSING: Any = object()
+_ID_MAX = (1 << 64) - 1
+_SLICE_S = 0.5
+"""A parked request looks this often whether its client is still there."""
+
+
+def field(request: Json, name: str, kind: type, default: Any = _MISSING) -> Any:
+    """Return a field of a request.
+
+    Raises:
+        InvalidException: It is missing, or of another type.
+    """
+    value = request.get(name, default)
+    if value is _MISSING:
+        raise InvalidException(f"the request has no {name!r}")
+    if kind is int and isinstance(value, bool):
+        raise InvalidException(f"{name!r} is {value!r}, not a number")
+    if value is not default and not isinstance(value, kind):
+        raise InvalidException(f"{name!r} is {value!r}, not of type {kind.__name__}")
+    return value
+
+
+def id_field(request: Json, name: str) -> int:
+    """Return a field that is an id."""
+    return _checked_id(field(request, name, int))
+
+
+def ids_field(request: Json, name: str) -> list[int]:
+    """Return a field that is a list of ids."""
+    return [_checked_id(id) for id in field(request, name, list)]
+
+
+def _checked_id(id: Any) -> int:
+    if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id <= _ID_MAX:
+        raise InvalidException(f"{id!r} is no object id")
+    return id
+
+
+def error_reply(error: Exception) -> Json:
+    """Return the reply that tells of an error."""
+    if isinstance(error, EntrepotError):
+        error = translated(error)
+    for code, kind in CODES.items():
+        if type(error) is kind:
+            return {"code": code, "message": getattr(error, "detail", str(error))}
+    return {"code": 255, "message": f"{type(error).__name__}: {error}"}
+
+
+# Objects.
+
+
+def create_data(session: Session, request: Json) -> Json:
+    """Store an object."""
+    number = _create(session, field(request, "content", dict))
+    return {"id": number, "signature": number, "instance_id": session.store.instance_id}
+
+
+def create_datas(session: Session, request: Json) -> Json:
+    """Store several objects."""
+    numbers = [_create(session, content) for content in field(request, "contents", list)]
+    return {
+        "num": len(numbers),
+        "ids": numbers,
+        "signatures": numbers,
+        "instance_ids": [session.store.instance_id] * len(numbers),
+    }
+
+
+def _create(session: Session, content: Any) -> int:
+    if not isinstance(content, dict):
+        raise MetaTreeInvalidException("the content is no JSON object")
+    meta = ObjectMeta()
+    for key, value in content.items():  # pyright: ignore[reportUnknownVariableType] what a user gave
+        if isinstance(value, dict):
+            meta.add_member(key, ObjectID(_member(value)))  # pyright: ignore[reportUnknownArgumentType] what a user gave
+        elif key not in ("id", "signature"):
+            meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
+    if meta.get("typename") == BLOB:
+        raise CODES[7]("a blob is not made by its metadata")
+    return session.store.build([meta])[0]
+
+
+def _member(node: Json) -> int:
+    try:
+        return number_of(field(node, "id", str))
+    except ValueError:
+        raise MetaTreeInvalidException(f"{node.get('id')!r} is no object id") from None
+
+
+def get_data(session: Session, request: Json) -> Json:
+    """Return the metadata of objects; those that do not exist are left out."""
+    ids = [id for id in ids_field(request, "id") if id != INVALID]
+    if field(request, "wait", bool, False):
+        for _ in session.slices():
+            if all(session.store.exists(id) for id in ids):
+                break
+    return {"content": _trees(session, session.store.fetch(ids, buffers=False))}
+
+
+def _trees(session: Session, metas: dict[int, ObjectMeta]) -> Json | None:
+    return {text_id(id): meta.tree() for id, meta in metas.items()} or None
+
+
+def list_data(session: Session, request: Json) -> Json:
+    """Return the metadata of objects by their type names."""
+    metas = session.store.list_metas(
+        field(request, "pattern", str),
+        regex=field(request, "regex", bool, False),
+        limit=field(request, "limit", int, 5),
+        buffers=False,
+    )
+    return {"type": "get_data_reply", "content": _trees(session, {int(m.id): m for m in metas})}
+
+
+def exists(session: Session, request: Json) -> Json:
+    """Tell whether there is an object."""
+    return {"exists": session.store.exists(id_field(request, "id"))}
+
+
+def persist(session: Session, request: Json) -> Json:
+    """Mark an object as to be kept."""
+    id = id_field(request, "id")
+    if id & BLOB_BIT:
+        raise CODES[7]("blobs cannot be persisted")
+    session.store.persist(id)
+    return {}
+
+
+def if_persist(session: Session, request: Json) -> Json:
+    """Tell whether an object was persisted."""
+    id = id_field(request, "id")
+    if not id & BLOB_BIT and not session.store.exists(id):
+        raise CODES[27](f"there is no object {text_id(id)}")
+    return {"persist": session.store.is_persistent(id)}
+
+
+def label(session: Session, request: Json) -> Json:
+    """Give an object labels."""
+    keys, labels = field(request, "keys", list), field(request, "values", list)
+    if len(keys) != len(labels):
+        raise InvalidException("there are not as many labels as keys")
+    pairs = {str(key): str(value) for key, value in zip(keys, labels, strict=True)}
+    session.store.label(id_field(request, "id"), pairs)
+    return {}
+
+
+def shallow_copy(session: Session, request: Json) -> Json:
+    """Store an object again under a new id."""
+    id = id_field(request, "id")
+    if id & BLOB_BIT:
+        raise CODES[7]("blobs cannot be copied")
+    return {"target_id": session.store.shallow_copy(id, field(request, "extra", dict, {}))}
+
+
+def del_data(session: Session, request: Json) -> Json:
+    """Delete objects."""
+    session.store.delete(
+        ids_field(request, "id"),
+        force=field(request, "force", bool, False),
+        deep=field(request, "deep", bool, True),
+        trim=field(request, "memory_trim", bool, False),
+    )
+    return {}
+
+
+def del_data_with_feedbacks(session: Session, request: Json) -> Json:
+    """Delete objects; tell which blobs are gone."""
+    store = session.store
+    wanted = store.fetch(ids_field(request, "id"), buffers=False)
+    blobs = {int(b.id) for meta in wanted.values() for b in meta.all_blobs()}
+    del_data(session, request)
+    gone = [id for id in blobs if id != EMPTY_BLOB and not store.exists(id)]
+    return {"deleted_bids": gone}
+
+
+def clear(session: Session, request: Json) -> Json:
+    """Delete everything."""
+    session.store.clear()
+    return {}
+
+
+def migrate_object(session: Session, request: Json) -> Json:
+    """Return the id of a local copy: all objects are local."""
+    return {"object_id": session.store.migrate(id_field(request, "object_id"))}
+
+
+def memory_trim(session: Session, request: Json) -> Json:
+    """Return free memory to the system."""
+    return {"trimmed": session.store.trim()}
+
+
+# Names.
+
+
+def put_name(session: Session, request: Json) -> Json:
+    """Give an object a name."""
+    session.store.put_name(id_field(request, "object_id"), field(request, "name", str))
+    return {}
+
+
+def get_name(session: Session, request: Json) -> Json:
+    """Return what a name stands for; wait for it, if asked to."""
+    name = field(request, "name", str)
+    if not field(request, "wait", bool, False):
+        return {"object_id": session.store.get_name(name, wait=False)}
+    for seconds in session.slices():
+        found = session.store.await_name(name, seconds)
+        if found is not None:
+            return {"object_id": found}
+    raise ConnectionErrorException("the client is gone")
+
+
+def list_name(session: Session, request: Json) -> Json:
+    """Return names."""
+    names = session.store.list_names(
+        field(request, "pattern", str),
+        regex=field(request, "regex", bool, False),
+        limit=field(request, "limit", int, 5),
+    )
+    return {"size": len(names), "names": names}
+
+
+def drop_name(session: Session, request: Json) -> Json:
+    """Forget a name."""
+    session.store.drop_name(field(request, "name", str))
+    return {}
+
+
+# Streams.
+
+
+def create_stream(session: Session, request: Json) -> Json:
+    """Make a stream."""
+    session.store.create_stream(id_field(request, "object_id"))
+    return {}
+
+
+def open_stream(session: Session, request: Json) -> Json:
+    """Open a stream."""
+    mode = {1: "r", 2: "w"}.get(field(request, "mode", int))
+    if mode is None:
+        raise CODES[7]("a stream is opened to read (1) or to write (2)")
+    session.store.open_stream(id_field(request, "object_id"), mode)
+    return {}
+
+
+def push_chunk(session: Session, request: Json) -> Json:
+    """Append to a stream."""
+    session.store.push_chunk(id_field(request, "id"), id_field(request, "chunk"))
+    return {}
+
+
+def pull_chunk(session: Session, request: Json) -> Json:
+    """Wait for the next chunk of a stream."""
+    return {"chunk": session.store.pull_chunk(id_field(request, "id"))}
+
+
+def stop_stream(session: Session, request: Json) -> Json:
+    """End a stream."""
+    failed = field(request, "failed", bool, False)
+    session.store.stop_stream(id_field(request, "id"), failed=failed)
+    return {}
+
+
+def drop_stream(session: Session, request: Json) -> Json:
+    """Remove a stream."""
+    session.store.drop_stream(id_field(request, "id"))
+    return {}
+
+
+# The instance.
+
+
+def cluster_meta(session: Session, request: Json) -> Json:
+    """Tell of the instances: of this one."""
+    told = session.store.cluster()[session.store.instance_id]
+    told |= {"ipc_socket": session.server.ipc_socket, "rpc_endpoint": session.server.rpc_endpoint}
+    return {"type": "cluster_meta", "meta": {f"i{session.store.instance_id}": told}}
+
+
+def instance_status(session: Session, request: Json) -> Json:
+    """Tell how the instance is doing."""
+    status = session.store.status()
+    meta = {name: getattr(status, name) for name in type(status).__slots__}
+    return {"meta": meta | session.server.counts()}
+
+
+def debug(session: Session, request: Json) -> Json:
+    """Tell nothing."""
+    return {"type": "debug_reply", "result": None}
+
+
+def nothing(session: Session, request: Json) -> Json:
+    """Do nothing: what memory is used for, this depot knows better."""
+    return {}
+
+
+def refuse(session: Session, request: Json) -> Json:
+    """Refuse what this server does not do."""
+    raise CODES[6](f"this server does not do that: {request['type']}")
+
+
+def register(session: Session, request: Json) -> Json:
+    """Greet a client."""
+    store_type = request.get("store_type")
+    return {
+        "ipc_socket": session.server.ipc_socket,
+        "rpc_endpoint": session.server.rpc_endpoint,
+        "instance_id": session.store.instance_id,
+        "session_id": 0,
+        "version": VERSION,
+        "store_match": store_type in (1, "Normal"),
+        "support_rpc_compression": False,
+    }
+
+
+def slices(is_gone: Callable[[], bool]) -> Iterator[float]:
+    """Yield for how long to wait next, while a client is there."""
+    while True:
+        begun = time.monotonic()
+        yield _SLICE_S
+        if is_gone():
+            return
+        if time.monotonic() - begun < _SLICE_S / 10:  # what it waits for does not wait itself
+            time.sleep(_SLICE_S / 10)
+
+
+COMMANDS: dict[str, Callable[[Session, Json], Json]] = {
+    "register": register,
+    "create_data": create_data,
+    "create_datas": create_datas,
+    "get_data": get_data,
+    "list_data": list_data,
+    "exists": exists,
+    "persist": persist,
+    "if_persist": if_persist,
+    "label": label,
+    "shallow_copy": shallow_copy,
+    "del_data": del_data,
+    "del_data_with_feedbacks": del_data_with_feedbacks,
+    "clear": clear,
+    "migrate_object": migrate_object,
+    "memory_trim": memory_trim,
+    "put_name": put_name,
+    "get_name": get_name,
+    "list_name": list_name,
+    "drop_name": drop_name,
+    "create_stream": create_stream,
+    "open_stream": open_stream,
+    "push_next_stream_chunk": push_chunk,
+    "pull_next_stream_chunk": pull_chunk,
+    "stop_stream": stop_stream,
+    "drop_stream": drop_stream,
+    "instance_status": instance_status,
+    "evict": nothing,
+    "load": nothing,
+    "unpin": nothing,
+    "release": nothing,
+    "increase_reference_count": nothing,
+    "create_gpu_buffer": refuse,
+    "get_gpu_buffers": refuse,
+    "make_arena": refuse,
+    "finalize_arena": refuse,
+    "create_disk_buffer": refuse,
+    "new_session": refuse,
+    "delete_session": refuse,
+    "move_buffers_ownership": refuse,
+    "acquire_lock": refuse,
+    "release_lock": refuse,
+}
+"""By the type of the request, without `_request`; the reply's type is the same with `_reply`."""
+
+
+def is_vineyards(error: Exception) -> bool:
+    """Tell whether an error is one that a client is told of by its code."""
+    return isinstance(error, (VineyardException, EntrepotError))

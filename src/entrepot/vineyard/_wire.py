@@ -1,0 +1,181 @@
+"""vineyard's protocol, as both sides speak it: a length of 8 bytes, then JSON; raw bytes of blobs.
+
+The facts are those of the public protocol of vineyard 0.24.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from entrepot.vineyard._errors import (
+    ConnectionErrorException,
+    InvalidException,
+    VineyardException,
+    from_code,
+)
+
+__all__ = ["FRAME_BYTES_MAX", "VERSION", "Connection", "FrameError", "pack"]
+
+VERSION: Final = "0.24.2"
+FRAME_BYTES_MAX: Final = 256 << 20
+_length = struct.Struct("<Q")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+_BIG: Final = 1 << 63
+
+
+class FrameError(Exception):
+    """What came is no message: the connection is of no more use."""
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    """Return a message as it goes over the wire.
+
+    Raises:
+        InvalidException: It holds what JSON has no number for: the other side would lose it.
+    """
+    _check_numbers(message)
+    try:
+        body = _encode(message)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidException(f"that cannot be sent: {error}") from error
+    return _length.pack(len(body)) + body
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidException(f"{value} cannot be sent as metadata: put it as a value")
+    elif isinstance(value, Mapping):
+        for item in value.values():  # pyright: ignore[reportUnknownVariableType] what a user gave
+            _check_numbers(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:  # pyright: ignore[reportUnknownVariableType] what a user gave
+            _check_numbers(item)
+
+
+class Connection:
+    """A socket on which messages and raw bytes go to and fro. For one thread at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._is_tcp = sock.family != socket.AF_UNIX
+        if self._is_tcp:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.is_open = True
+
+    def close(self) -> None:
+        """Close the socket; may be repeated, also by another thread to end a wait."""
+        self.is_open = False
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def send(self, message: Mapping[str, Any], *bodies: memoryview) -> None:
+        """Send a message, and behind it raw bytes."""
+        self.socket.sendall(pack(message))
+        self.send_bytes(*bodies)
+
+    def send_bytes(self, *bodies: memoryview) -> None:
+        """Send raw bytes."""
+        for body in bodies:
+            if len(body):
+                self.socket.sendall(body)
+
+    def receive(self) -> dict[str, Any] | None:
+        """Return the next message; None when the other side has closed.
+
+        Raises:
+            FrameError: It is too long, or no JSON object.
+        """
+        head = bytearray(8)
+        if not self._fill(memoryview(head), may_end=True):
+            return None
+        size = _length.unpack(head)[0]
+        if size > FRAME_BYTES_MAX:
+            raise FrameError(f"a message of {size} bytes, at most {FRAME_BYTES_MAX} are allowed")
+        body = bytearray(size)
+        self._fill(memoryview(body))
+        try:
+            message = _decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise InvalidException(f"that is no JSON: {error}") from error
+        if not isinstance(message, dict):
+            raise InvalidException("a message is a JSON object")
+        return message  # pyright: ignore[reportUnknownVariableType] JSON's keys are strings
+
+    def receive_bytes(self, memory: memoryview) -> None:
+        """Fill memory with raw bytes."""
+        self._fill(memory)
+
+    def _fill(self, memory: memoryview, *, may_end: bool = False) -> bool:
+        """Fill memory; tell whether there was something: with `may_end`, there may be nothing."""
+        at = 0
+        while at < len(memory):
+            # The other side sends header and body apart: an acknowledgement that the system holds
+            # back would cost each message 40 ms.
+            if self._is_tcp and _QUICKACK is not None:
+                self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            count = self.socket.recv_into(memory[at:])
+            if not count:
+                if may_end and not at:
+                    return False
+                raise FrameError("the connection ended inside a message")
+            at += count
+        return True
+
+    def is_gone(self) -> bool:
+        """Tell whether the other side has closed, without waiting."""
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    # The side that asks.
+
+    def ask(self, request: Mapping[str, Any], reply_type: str) -> dict[str, Any]:
+        """Send a request and return the reply.
+
+        Raises:
+            VineyardException: What the other side answered, or that it is gone.
+        """
+        if not self.is_open:
+            raise ConnectionErrorException("Client is not connected")
+        message = pack(request)
+        try:
+            self.socket.sendall(message)
+            return self.await_reply(reply_type)
+        except VineyardException:
+            raise
+        except BaseException as error:
+            self.close()  # a half-read answer cannot be told from the next one
+            if isinstance(error, (OSError, FrameError)):
+                raise ConnectionErrorException(f"the server is gone: {error}") from error
+            raise
+
+    def await_reply(self, reply_type: str) -> dict[str, Any]:
+        """Return the next reply.
+
+        Raises:
+            VineyardException: What the other side answered instead.
+        """
+        reply = self.receive()
+        if reply is None:
+            self.close()
+            raise ConnectionErrorException("the server closed the connection")
+        if "type" not in reply or reply.get("code"):
+            raise from_code(int(reply.get("code", 255)), str(reply.get("message", reply)))
+        if reply["type"] != reply_type:
+            self.close()
+            raise FrameError(f"{reply['type']!r} came for {reply_type!r}")
+        return reply
