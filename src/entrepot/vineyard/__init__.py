@@ -46,7 +46,7 @@ ConnectionFailed = _errors.CODES[33]
 
 register_builtin_types(default_builder_context, default_resolver_context)
 
-_MODULES = frozenset(("contrib", "csi", "deploy", "drivers", "io", "launcher", "shared_memory"))
+_MODULES = frozenset(("deploy", "io", "shared_memory"))
 
 __all__ = [
     "Blob",
@@ -83,6 +83,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("get_current_socket", "shutdown", "try_init"):
+        from entrepot.vineyard.deploy import local
+
+        return getattr(local, name)
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name.endswith("Exception"):

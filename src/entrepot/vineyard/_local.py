@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import pickle
 import socket
 import time
 import uuid
@@ -41,6 +43,7 @@ NOT_WHOLE: Any = object()
 """What `LocalStore.load` returns for an object that is made of others."""
 
 _EXTENTS_MAX = 4096
+_INT_MAX = (1 << 63) - 1
 _BATCH = settings.BATCH_KEYS
 _TENSOR_TYPES = {
     "int32": "int",
@@ -235,6 +238,8 @@ class LocalStore(LocalStreams):
             return values.array_parts(record, view).body
         if values.is_pickle(record):
             return memoryview(values.in_band(record, view))
+        if not values.is_blob(record):  # a number that the wire has no form for
+            return memoryview(pickle.dumps(load((record, view)), protocol=5))
         return values.blob_body(record, view)
 
     def exists(self, id: int) -> bool:
@@ -497,7 +502,7 @@ class LocalStore(LocalStreams):
             return Status(
                 instance_id=self.instance_id,
                 deployment="local",
-                memory_usage=stats.arena.used + stats.arena.unsealed,
+                memory_usage=stats.arena.used + sum(len(d.memory) for d in self._drafts.values()),
                 memory_limit=self._limit or room,
                 deferred_requests=0,
                 ipc_connections=stats.sessions,
@@ -590,6 +595,8 @@ class _Reading:
             members["buffer_"] = blob_meta(id | BLOB_BIT, None, size, self._store)
         else:
             plain |= scalar_fields(values.decode(record, view))
+            if plain["typename"] == "vineyard::PickleBuffer":
+                members["buffer_"] = blob_meta(id | BLOB_BIT, None, 0, self._store)
         meta._load = lambda: load((record, view))  # pyright: ignore[reportPrivateUsage] of the same family
         return meta
 
@@ -620,12 +627,12 @@ class _Reading:
 
 
 def scalar_fields(value: object) -> dict[str, Any]:
-    """Return the plain values of a scalar's metadata."""
+    """Return the plain values of a scalar's metadata; where the wire has none, a pickle's."""
     if isinstance(value, bool):
         return {"typename": "vineyard::Scalar<int>", "value_": value, "type_": "bool"}
-    if isinstance(value, int):
+    if isinstance(value, int) and value <= _INT_MAX:
         return {"typename": "vineyard::Scalar<int>", "value_": value, "type_": "int"}
-    if isinstance(value, float):
+    if isinstance(value, float) and math.isfinite(value):
         return {"typename": "vineyard::Scalar<double>", "value_": value, "type_": "float"}
     if isinstance(value, str):
         return {"typename": "vineyard::Scalar<std::string>", "value_": value, "type_": "str"}

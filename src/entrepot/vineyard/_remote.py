@@ -204,7 +204,9 @@ class RemoteStore:
             return blob_meta(number, body, size, self, length=size if is_asked else 0)
         plain = {key: value for key, value in tree.items() if not isinstance(value, dict)}
         members = {
-            key: self._meta(value, bodies) for key, value in tree.items() if isinstance(value, dict)
+            key: self._meta(cast("dict[str, Any]", value), bodies)
+            for key, value in tree.items()
+            if isinstance(value, dict)
         }
         return ObjectMeta.fetched(plain, members, self)
 

@@ -14,10 +14,14 @@ from entrepot.vineyard.data.utils import dump_label, load_label, named
 __all__ = ["pandas_index_builder", "plan_column", "register_resolvers"]
 
 
+def is_numpys(dtype: Any, kinds: str) -> bool:
+    """Tell whether a dtype is one of numpy's, and of these kinds."""
+    return isinstance(dtype, np.dtype) and str(cast("Any", dtype).kind) in kinds
+
+
 def plan_column(client: Any, column: Any, builder: Any) -> Any:
     """Plan the values of a column or an index: an array where numpy has all of it, else pickled."""
-    dtype: Any = column.dtype
-    if isinstance(dtype, np.dtype) and cast("Any", dtype).kind in "biufcmM":
+    if is_numpys(column.dtype, "biufcmM"):
         return builder.plan(client, column.to_numpy(copy=False))
     return plan_pickle(column.array)
 
@@ -27,11 +31,7 @@ def pandas_index_builder(client: Any, value: Any, builder: Any, **_options: Any)
     pandas: Any = importlib.import_module("pandas")
     meta = named("vineyard::Index", value_type_=str(value.dtype))
     dump_label(meta, "name", value.name)
-    if (
-        type(value) is pandas.Index
-        and isinstance(value.dtype, np.dtype)
-        and value.dtype.kind in "biufc"
-    ):
+    if type(value) is pandas.Index and is_numpys(value.dtype, "biufc"):
         meta.add_member("value_", builder.plan(client, value.to_numpy(copy=False)))
     else:
         meta["is_whole_"] = True

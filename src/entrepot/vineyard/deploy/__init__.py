@@ -1,0 +1,7 @@
+"""Starting instances."""
+
+from __future__ import annotations
+
+from entrepot.vineyard.deploy import distributed, local
+
+__all__ = ["distributed", "local"]

@@ -1,0 +1,186 @@
+"""An instance on this machine: a depot, and a process that serves it to others."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+
+import entrepot
+from entrepot import settings
+from entrepot.errors import EntrepotError
+from entrepot.vineyard.core.connection import depot_file
+from entrepot.vineyard.deploy.sizes import parse_readable_size
+
+__all__ = ["get_current_socket", "shutdown", "start_vineyardd", "try_init"]
+
+_PATIENCE_S = 30.0
+_OVERHEAD_BYTES = 4 * settings.MIB
+
+
+@contextlib.contextmanager
+def start_vineyardd(
+    meta: str = "etcd",
+    etcd_endpoints: str | None = None,
+    etcd_prefix: str | None = None,
+    vineyardd_path: str | None = None,
+    size: int | str = "",
+    socket: str | None = None,
+    rpc: bool = True,
+    rpc_socket_port: int = 9600,
+    debug: bool = False,
+) -> Generator[tuple[subprocess.Popen[bytes], str, str | None]]:
+    """Start an instance for the block: a fresh depot of a size, and with `rpc` its server.
+
+    Args:
+        meta: Not used: metadata is in the depot.
+        etcd_endpoints: Given back as it is: one machine needs none.
+        etcd_prefix: Not used.
+        vineyardd_path: Not used: there is no other program.
+        size: How many bytes of blobs there may be: a number, or with a suffix `128k`, `256M`,
+            `1.5Gi` (all powers of 1024). By default half of /dev/shm.
+        socket: A path that stands for the instance: `vineyard.connect(socket)`, in any process
+            of this user. By default one in a temporary directory.
+        rpc: Listen on `rpc_socket_port` too, for other machines' clients: on loopback only.
+        rpc_socket_port: Which port; 0 takes a free one.
+        debug: Let the server write what it does to the standard error output.
+
+    Yields:
+        The server's process, the socket, and `etcd_endpoints`.
+
+    Raises:
+        RuntimeError: The size is none, or too small, or the port is in use.
+    """
+    if "://" in meta:
+        etcd_endpoints = meta
+    bytes_max = parse_readable_size(size)
+    with contextlib.ExitStack() as stack:
+        if socket is None:
+            home = tempfile.mkdtemp(prefix="entrepot-vineyard-")
+            stack.callback(shutil.rmtree, home, ignore_errors=True)
+            socket = f"{home}/vineyard.sock"
+        depot = stack.enter_context(_fresh_depot(bytes_max))
+        told = {
+            "name": depot.name,
+            "directory": str(depot.path.parent),
+            "data_directory": str(depot.data_path.parent),
+            "size": bytes_max,
+        }
+        beside = depot_file(socket)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        draft = beside.with_name(f".{beside.name}.{os.getpid()}")
+        draft.write_text(json.dumps(told))
+        draft.replace(beside)
+        stack.callback(beside.unlink, missing_ok=True)
+        port = rpc_socket_port if rpc else None
+        process = stack.enter_context(_served(depot, socket, port, bytes_max, debug=debug))
+        yield process, socket, etcd_endpoints
+
+
+@contextlib.contextmanager
+def _fresh_depot(bytes_max: int | None) -> Generator[entrepot.Depot]:
+    memory = None
+    if bytes_max is not None:
+        # The catalog has its share of a depot's memory; what is promised is for blobs alone.
+        share = settings.CATALOG_SHARE
+        memory = -(-(bytes_max + _OVERHEAD_BYTES) * share // (share - 1))
+        if bytes_max < settings.MIB:
+            raise RuntimeError(f"an instance of {bytes_max} bytes is too small: 1M at least")
+    try:
+        with entrepot.temporary(memory=memory) as depot:
+            yield depot
+    except EntrepotError as error:
+        raise RuntimeError(f"vineyardd could not be started: {error}") from error
+
+
+@contextlib.contextmanager
+def _served(
+    depot: entrepot.Depot, socket: str, port: int | None, bytes_max: int | None, *, debug: bool
+) -> Generator[subprocess.Popen[bytes]]:
+    words = [sys.executable, "-m", "entrepot", "serve", "--json", "--depot", depot.name]
+    words += ["--directory", str(depot.path.parent)]
+    words += ["--data-directory", str(depot.data_path.parent), "--ipc", socket]
+    if port is not None:
+        words += ["--rpc", f"127.0.0.1:{port}"]
+    if bytes_max is not None:
+        words += ["--blob-bytes-max", str(bytes_max)]
+    errors = None if debug else subprocess.PIPE
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603 our own
+    try:
+        _await_ready(process)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _await_ready(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server says where it listens."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], _PATIENCE_S)
+    told = process.stdout.readline() if ready else b""
+    if told:
+        return
+    process.terminate()
+    code = process.wait()
+    text = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+    raise RuntimeError(f"vineyardd exited unexpectedly with code {code}, error is: {text}")
+
+
+# An instance of this process.
+
+_started: contextlib.ExitStack | None = None
+_socket: str | None = None
+
+
+def try_init() -> str:
+    """Start an instance for this process and its children; return its socket.
+
+    Raises:
+        AssertionError: There is one already.
+        ValueError: VINEYARD_IPC_SOCKET names another one.
+    """
+    global _started, _socket
+    assert _started is None, "an instance was started before"
+    if os.environ.get("VINEYARD_IPC_SOCKET"):
+        raise ValueError("VINEYARD_IPC_SOCKET names an instance already")
+    with contextlib.ExitStack() as stack:
+        _, socket, _ = stack.enter_context(start_vineyardd(rpc=False))
+        _started = stack.pop_all()
+    _socket = os.environ["VINEYARD_IPC_SOCKET"] = socket
+    atexit.register(shutdown)
+    return socket
+
+
+def get_current_socket() -> str:
+    """Return the socket of the instance of this process.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if _socket is None:
+        raise ValueError("no instance was started: call try_init()")
+    return _socket
+
+
+def shutdown() -> None:
+    """End the instance of this process, if there is one."""
+    global _started, _socket
+    if _started is not None:
+        stack, _started, _socket = _started, None, None
+        os.environ.pop("VINEYARD_IPC_SOCKET", None)
+        stack.close()
