@@ -83,7 +83,7 @@ def test_a_dead_socket_in_the_environment_falls_back_to_the_endpoint(
     with pytest.raises(C.ConnectionFailedException, match="/nowhere"):
         vineyard.connect()
     monkeypatch.setenv("VINEYARD_RPC_ENDPOINT", "127.0.0.1:1")
-    with pytest.raises(C.ConnectionFailedException, match="127[.]0[.]0[.]1:1"):
+    with pytest.raises(C.ConnectionFailedException, match=r"127\.0\.0\.1:1"):
         vineyard.connect()
 
 

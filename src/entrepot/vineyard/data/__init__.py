@@ -28,3 +28,20 @@ def register_builtin_types(builder_ctx: Any = None, resolver_ctx: Any = None) ->
     if resolver_ctx is not None:
         for late in (arrow, dataframe, index, series, sparse):
             late.register_resolvers(resolver_ctx)
+        for name in _STREAMS:
+            resolver_ctx.register_built_in(f"vineyard::{name}", _resolve_stream)
+
+
+_STREAMS = (
+    "ByteStream",
+    "DataframeStream",
+    "ParallelStream",
+    "RecordBatchStream",
+    "StreamCollection",
+)
+
+
+def _resolve_stream(obj: Any, resolver: Any, **keywords: Any) -> Any:
+    from entrepot.vineyard import io  # files, and what reads them, only when they are used
+
+    return io.resolve(obj, resolver, **keywords)
