@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 ARGS ?=
 
-.PHONY: all demo test fmt lint types stateful crash bench bench-peers clean
+.PHONY: all demo test fmt lint types stateful crash interop bench bench-peers clean
 
 all: lint types test
 
@@ -34,6 +34,9 @@ stateful: $(VENV)/.dev
 
 crash: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/crash $(ARGS)
+
+interop: $(VENV)/.dev
+	$(PIP) install --editable '.[interop]' && $(BIN)/python -m pytest -W "ignore::DeprecationWarning" -W "ignore::FutureWarning" tests/interop $(ARGS)
 
 bench-peers: $(VENV)/.bench
 	apt-get install --yes redis-server && $(PIP) install vineyard vineyard-bdist

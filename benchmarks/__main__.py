@@ -28,6 +28,7 @@ QUESTIONS = (
     "scale",
     "processes",
     "startup",
+    "vineyard_face",
 )
 Question = Callable[[Plan], list[Check]]
 

@@ -28,7 +28,14 @@ from typing import Any, cast
 from benchmarks.harness import Plan
 from benchmarks.rivals import Queue, Rival, Store
 
-__all__ = ["NotInstalledError", "manager_server", "peers", "redis_queue", "redis_server"]
+__all__ = [
+    "NotInstalledError",
+    "manager_server",
+    "peers",
+    "redis_queue",
+    "redis_server",
+    "vineyard_client",
+]
 
 REDIS_INSTALL = "apt-get install -y redis-server && pip install redis"
 VINEYARD_INSTALL = "pip install vineyard vineyard-bdist  (Linux, Python 3.11)"
@@ -176,6 +183,17 @@ def _manager() -> Generator[list[Rival]]:
 @contextmanager
 def _vineyard() -> Generator[list[Rival]]:
     """Yield vineyard."""
+    with vineyard_client() as client:
+        yield [Rival("vineyard", 10.0, Store(client.put, client.get, client.exists, client.delete))]
+
+
+@contextmanager
+def vineyard_client(mib: int | None = None) -> Generator[Any]:
+    """Yield a client of a real vineyard server of so much memory.
+
+    Raises:
+        NotInstalledError: It is not installed.
+    """
     if find_spec("vineyard") is None or find_spec("vineyard.bdist") is None:
         raise NotInstalledError("vineyard", VINEYARD_INSTALL)
     import vineyard
@@ -183,13 +201,12 @@ def _vineyard() -> Generator[list[Rival]]:
     with tempfile.TemporaryDirectory(prefix="entrepot-vineyard-") as directory:
         path = Path(directory) / "vineyard.sock"
         program = Path(str(vineyard.__file__)).parent / "bdist" / "vineyardd"
-        command = [str(program), "--socket", str(path), "--size", VINEYARD_MEMORY]
+        size = VINEYARD_MEMORY if mib is None else f"{mib}M"
+        command = [str(program), "--socket", str(path), "--size", size]
         command += ["--meta", "local", "--norpc", "--deployment", "local"]
         with _running(command, ready=path.exists):
             client = cast("Any", vineyard).connect(str(path))
-            yield [
-                Rival("vineyard", 10.0, Store(client.put, client.get, client.exists, client.delete))
-            ]
+            yield client
             client.close()
 
 

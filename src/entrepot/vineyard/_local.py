@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import pickle
 import socket
@@ -34,7 +35,7 @@ from entrepot.vineyard._errors import (
 from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, ObjectID, text_id
 from entrepot.vineyard._meta import NewBlob, ObjectMeta, blob_meta, has_whole
 from entrepot.vineyard._store import Status
-from entrepot.vineyard._streams import LocalStreams
+from entrepot.vineyard._streams import ChunkDraft, LocalStreams
 
 __all__ = ["NOT_WHOLE", "LocalStore"]
 
@@ -91,6 +92,7 @@ class LocalStore(LocalStreams):
         self._extents: dict[int, int] = {}
         """Which blob begins where in the arena, of those that were looked at."""
         self._drafts: dict[int, BlobDraft] = {}
+        self._chunk_drafts: dict[int, ChunkDraft] = {}
         self._forgotten: list[BlobDraft] = []
 
     @property
@@ -609,15 +611,15 @@ class _Reading:
         members: dict[str, Any],
     ) -> None:
         parts = values.array_parts(record, view)
-        dtype = np.dtype(parts.dtype)
+        name, typename = _names_of(parts.dtype)
         plain |= {
-            "typename": f"vineyard::Tensor<{_TENSOR_TYPES.get(dtype.name, dtype.name)}>",
+            "typename": typename,
             "shape_": str(list(parts.shape)),
             "order_": '"F"' if parts.fortran else '"C"',
             **({"layout_": "F"} if parts.fortran else {}),
             "partition_index_": "[]",
-            "value_type_": dtype.name,
-            "value_type_meta_": dtype.str,
+            "value_type_": name,
+            "value_type_meta_": parts.dtype,
             "nbytes": len(parts.body),
         }
         if view is not None:
@@ -637,6 +639,13 @@ def scalar_fields(value: object) -> dict[str, Any]:
     if isinstance(value, str):
         return {"typename": "vineyard::Scalar<std::string>", "value_": value, "type_": "str"}
     return {"typename": "vineyard::PickleBuffer", "size_": 0}
+
+
+@functools.lru_cache(256)
+def _names_of(text: str) -> tuple[str, str]:
+    """Return the name of a dtype, and the type name of a tensor of it."""
+    name = np.dtype(text).name
+    return name, f"vineyard::Tensor<{_TENSOR_TYPES.get(name, name)}>"
 
 
 def _typename(number: int, record: bytes) -> str:

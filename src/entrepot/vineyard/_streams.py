@@ -1,17 +1,29 @@
-"""Streams of a local store."""
+"""Streams of a local store.
+
+What a writer has handed over and nobody has read is bounded: 80 % of the memory for blobs, as in
+vineyard, for each stream. Beyond it the writer sleeps on the stream's bell, which every pull
+rings; so do a reader that drops the stream and the one who finds the reader dead, and then the
+writer is told.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
 
 from entrepot import settings
+from entrepot.engine.protocol import Transaction
 from entrepot.errors import ConflictError, EntrepotError, ExistsError, NotFoundError
+from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.layers.objects.chunks import (
     READ,
+    STREAM,
     WRITE,
     Chunks,
+    State,
     StreamEndedError,
     StreamFailedError,
     StreamStoppedError,
@@ -19,6 +31,7 @@ from entrepot.layers.objects.chunks import (
 from entrepot.vineyard._errors import (
     AssertionFailedException,
     InvalidStreamStateException,
+    NotEnoughMemoryException,
     ObjectExistsException,
     ObjectNotExistsException,
     StreamDrainedException,
@@ -26,20 +39,60 @@ from entrepot.vineyard._errors import (
     StreamOpenedException,
     translated,
 )
+from entrepot.vineyard._store import Status
 
-__all__ = ["LocalStreams"]
+__all__ = ["ChunkDraft", "LocalStreams"]
 
 _MODES = {"r": READ, "w": WRITE}
+_UNBOUNDED = 1 << 62
+
+_decode_state = msgspec.msgpack.Decoder(State).decode
+
+
+class ChunkDraft(NamedTuple):
+    """A chunk that its writer still fills."""
+
+    blob: BlobDraft
+    lent: memoryview
+    """What the writer was given."""
 
 
 class LocalStreams:
     """The stream calls of `LocalStore`."""
 
     depot: Any
+    _chunk_drafts: dict[int, ChunkDraft]
+    """By stream: what the next chunk will be."""
+    _share_bytes: int = 0
 
-    def _chunks(self) -> Chunks:
-        share = self.depot.attached.memory_max * 4 // 5
-        return Chunks(self.depot.attached.volatile, max(share, settings.MIB))
+    def begin_blob(self, size: int) -> BlobDraft | None:
+        """See `LocalStore`."""
+        raise NotImplementedError
+
+    def seal_blob(self, draft: BlobDraft) -> None:
+        """See `LocalStore`."""
+        raise NotImplementedError
+
+    def drop_blob(self, draft: BlobDraft) -> None:
+        """See `LocalStore`."""
+        raise NotImplementedError
+
+    def delete(self, ids: Sequence[int], *, force: bool, deep: bool, trim: bool) -> None:
+        """See `LocalStore`."""
+        raise NotImplementedError
+
+    def status(self) -> Status:
+        """See `LocalStore`."""
+        raise NotImplementedError
+
+    def _chunks(self, bytes_max: int | None = None) -> Chunks:
+        return Chunks(self.depot.attached.volatile, bytes_max or self._share())
+
+    def _share(self) -> int:
+        """Return how many bytes may wait in one stream."""
+        if not self._share_bytes:
+            self._share_bytes = max(self.status().memory_limit * 4 // 5, settings.MIB)
+        return self._share_bytes
 
     def create_stream(self, id: int) -> None:
         """Make a stream with the id of an object."""
@@ -64,14 +117,90 @@ class LocalStreams:
             return self._chunks().pull(id)
 
     def stop_stream(self, id: int, *, failed: bool) -> None:
-        """Say that a stream has ended, or failed."""
+        """Say that a stream has ended, or failed; a chunk that is being written is the last."""
+        if failed:  # what is half written is no chunk
+            self._abandon_chunk(id)
+        self.end_chunk(id)
         with _streams_errors():
             self._chunks().stop(id, failed=failed)
 
     def drop_stream(self, id: int) -> None:
         """Remove a stream with the chunks that nobody read."""
+        self._abandon_chunk(id)
         with _streams_errors():
             self._chunks().drop(id)
+
+    # Chunks that are written in place.
+
+    def begin_chunk(self, id: int, size: int) -> memoryview:
+        """Return a new chunk to write into; hand over the one before. Wait until there is room.
+
+        Written into are these bytes only until the next chunk begins, or the stream ends.
+
+        Raises:
+            InvalidStreamStateException: The stream has ended, or its reader is gone.
+            NotEnoughMemoryException: There is no room, and no reader who could make any.
+            ObjectNotExistsException: There is no such stream.
+        """
+        self.end_chunk(id)
+        engine, bells = self.depot.attached.volatile.engine, [STREAM.int(id)]
+        with _streams_errors():
+            while True:
+                seen = engine.listen(bells)
+                state = engine.read(_writable_state, id)
+                if not state.queued or state.queued + size <= self._share():
+                    try:
+                        return self._take_room(id, size)
+                    except NotEnoughMemoryException:
+                        # Other things fill the memory: what is read next may be enough.
+                        if not state.queued and not state.pulled:
+                            raise
+                engine.wait(bells, seen)
+
+    def _take_room(self, id: int, size: int) -> memoryview:
+        blob = self.begin_blob(size)
+        if blob is None:
+            return memoryview(bytearray())
+        lent = blob.memory.cast("B")
+        self._chunk_drafts[id] = ChunkDraft(blob, lent)
+        return lent
+
+    def end_chunk(self, id: int) -> None:
+        """Hand over the chunk that is being written, if there is one."""
+        draft = self._chunk_drafts.pop(id, None)
+        if draft is None:
+            return
+        _take_back(draft.lent)
+        self.seal_blob(draft.blob)
+        try:
+            with _streams_errors():  # room was waited for when it began
+                self._chunks(_UNBOUNDED).push(id, draft.blob.id)
+        except BaseException:
+            self.delete([draft.blob.id], force=False, deep=True, trim=False)
+            raise
+
+    def _abandon_chunk(self, id: int) -> None:
+        draft = self._chunk_drafts.pop(id, None)
+        if draft is not None:
+            _take_back(draft.lent)
+            self.drop_blob(draft.blob)
+
+
+def _take_back(lent: memoryview) -> None:
+    """Make writing behind the end an error, where nothing else looks at the bytes."""
+    with contextlib.suppress(BufferError):
+        lent.release()
+
+
+def _writable_state(tx: Transaction, id: int) -> State:
+    raw = tx.get(STREAM.int(id))
+    if raw is None:
+        raise NotFoundError(f"there is no stream {id:016x}", "create it, or it was removed")
+    state = _decode_state(raw)
+    if state.ended or state.is_reader_gone:
+        reason = "its reader is gone" if state.is_reader_gone else "it has ended"
+        raise StreamStoppedError(f"nothing can be written into the stream {id:016x}: {reason}")
+    return state
 
 
 @contextlib.contextmanager

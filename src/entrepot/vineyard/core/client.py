@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, cast
 
+import numpy as np
+
 from entrepot.vineyard._blob import (
     Blob,
     BlobBuilder,
@@ -576,9 +578,7 @@ class _BlobCalls(ClientBase):
         return self._create_blob(size)
 
     def _create_blob(self, size: int) -> BlobBuilder:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 0:  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
-            raise TypeError(f"size is {size!r}, it must be 0 or more bytes")
-        return BlobBuilder.made(self._store, self._store.begin_blob(size))
+        return BlobBuilder.made(self._store, self._store.begin_blob(_as_size(size)))
 
     def create_empty_blob(self) -> Blob:
         """Return the blob that has no bytes."""
@@ -627,14 +627,24 @@ class _BlobCalls(ClientBase):
         """Tell whether an address, or the memory of an array or buffer, lies in a blob."""
         return self.find_shared_memory(target) is not None
 
-    def new_buffer_chunk(self, stream_id: ObjectID, size: int) -> BlobBuilder:
-        """Return a chunk to write into, `size` bytes; `push_chunk` takes it when it is sealed."""
-        _as_id(stream_id)
-        return self._create_blob(size)
+    def new_buffer_chunk(self, stream_id: ObjectID, size: int) -> memoryview:
+        """Return a chunk of `size` bytes to write into, all 0. Wait until there is room for it.
+
+        It is handed over by the next call, or by `stop_stream`.
+
+        Raises:
+            InvalidStreamStateException: The stream has ended, or its reader is gone.
+            NotEnoughMemoryException: There is no room, and nothing that a reader could free.
+        """
+        assert isinstance(self._store, LocalStore)
+        chunk = self._store.begin_chunk(_as_id(stream_id), _as_size(size))
+        if size:
+            np.frombuffer(chunk, np.uint8).fill(0)
+        return chunk
 
     def next_buffer_chunk(self, stream_id: ObjectID) -> Any:
-        """Wait for the next chunk of a stream; return its bytes."""
-        return memoryview(cast("Any", self.next_chunk(stream_id)))
+        """Wait for the next chunk of a stream; return its bytes, read-only; they stay."""
+        return memoryview(cast("Any", self.next_chunk(stream_id))).cast("B")
 
 
 class _IsIpc(type):
@@ -842,6 +852,12 @@ def _as_target(target: Any) -> int:
     if isinstance(target, (Object, ObjectMeta)):
         return int(target.id)
     return _as_id(target)
+
+
+def _as_size(size: Any) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise TypeError(f"size is {size!r}, it must be 0 or more bytes")
+    return size
 
 
 def _as_name(name: Any) -> str:

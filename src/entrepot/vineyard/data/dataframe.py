@@ -34,10 +34,9 @@ def pandas_dataframe_builder(
     meta["partition_index_column_"] = int(partition_index[1])
     meta["row_batch_index_"] = int(row_batch_index)
     meta["__values_-size"] = len(columns)
-    for number, label in enumerate(labels):
+    for number, (label, (_, series)) in enumerate(zip(labels, value.items(), strict=True)):
         meta[f"__values_-key-{number}"] = to_json(label)
-        column = plan_column(client, value.iloc[:, number], builder)
-        meta.add_member(f"__values_-value-{number}", column)
+        meta.add_member(f"__values_-value-{number}", plan_column(client, series, builder))
     meta.add_member("index_", builder.plan(client, value.index))
     meta.add_member("columns_index_", plan_pickle(columns))
     if value.attrs:
