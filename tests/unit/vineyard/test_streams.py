@@ -176,3 +176,63 @@ def test_a_writer_is_told_when_the_reader_dies(home: Home, peers: Start, client:
         client.push_chunk(stream, chunk)
     client.drop_stream(stream)
     wait_until(lambda: not client.exists(chunk), "the chunk is gone with its stream")
+
+
+def test_chunks_are_written_in_place(client: Client) -> None:
+    stream = new_stream(client)
+    client.open_stream(stream, "w")
+    for number in range(3):
+        chunk = client.new_buffer_chunk(stream, 20_000)
+        assert (chunk.format, chunk.readonly, not any(chunk)) == ("B", False, True)
+        chunk[:] = bytes([number]) * 20_000
+    assert not client.new_buffer_chunk(stream, 0)
+    client.stop_stream(stream)
+    with pytest.raises(ValueError, match="released"):
+        chunk[0] = 5
+    found = [client.next_buffer_chunk(stream) for _ in range(3)]
+    assert [set(chunk) for chunk in found] == [{0}, {1}, {2}]
+    assert found[0].readonly
+    with pytest.raises(C.StreamDrainedException):
+        client.next_buffer_chunk(stream)
+    with pytest.raises(C.InvalidStreamStateException):
+        client.new_buffer_chunk(stream, 5)
+    client.drop_stream(stream)
+    with pytest.raises(C.ObjectNotExistsException):
+        client.new_buffer_chunk(stream, 5)
+    with pytest.raises(TypeError):
+        client.new_buffer_chunk(stream, -1)
+    assert client.status.memory_usage == 0
+
+
+def test_what_is_half_written_when_a_stream_fails_is_no_chunk(client: Client) -> None:
+    for end in (lambda id: client.stop_stream(id, failed=True), client.drop_stream):
+        stream = new_stream(client)
+        client.new_buffer_chunk(stream, 20_000)
+        end(stream)
+        assert client.status.memory_usage == 0
+        assert client.list_objects("vineyard::Blob") == []
+
+
+def test_a_chunk_that_never_fits_is_refused(client: Client) -> None:
+    stream = new_stream(client)
+    with pytest.raises(C.NotEnoughMemoryException):
+        client.new_buffer_chunk(stream, 100_000_000)
+    client.new_buffer_chunk(stream, 10)[:] = b"0123456789"
+    client.stop_stream(stream)
+    assert client.next_buffer_chunk(stream) == b"0123456789"
+    client.drop_stream(stream)
+
+
+def test_a_writer_waits_for_memory_that_the_next_read_frees(client: Client) -> None:
+    """The pulled chunk counts for nothing in the stream, and fills the memory all the same."""
+    stream = new_stream(client)
+    client.new_buffer_chunk(stream, 15_000_000)
+    client.new_buffer_chunk(stream, 15_000_000)
+    client.next_chunk_id(stream)
+    client.new_buffer_chunk(stream, 15_000_000)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.new_buffer_chunk, stream, 20_000_000)
+        client.next_chunk_id(stream)
+        client.next_chunk_id(stream)
+        asked.result(PATIENCE_S)
+    client.drop_stream(stream)
