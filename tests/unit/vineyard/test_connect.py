@@ -269,3 +269,10 @@ def test_calls_that_keep_memory_in_order_do_no_harm(client: Client) -> None:
     with client.with_compression(False), client.with_spread(True):
         assert (client.compression, client.spread) == (False, True)
     assert (client.compression, client.spread) == (True, False)
+
+
+def test_instances_on_several_machines_say_what_is_missing() -> None:
+    from entrepot.vineyard.deploy import distributed
+
+    with pytest.raises(RuntimeError, match="need etcd"), distributed.start_vineyardd(["a", "b"]):
+        pass
