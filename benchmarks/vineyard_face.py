@@ -117,7 +117,7 @@ def _check(
     )
     us, them = timed
     return Check(
-        "vineyard's API",
+        "vineyard face",
         name,
         them.ratio(us),
         "x faster",
@@ -184,7 +184,7 @@ def _readers(client: Any, plan: Plan) -> Check:
     client.delete(id)
     copies = sum(private_kib) / 1024 / mib
     return Check(
-        "vineyard's API",
+        "vineyard face",
         f"copies of an array that {READERS} readers hold, besides the one shared",
         copies,
         "",

@@ -21,6 +21,8 @@ SAYS = {
         "version 1 deleted; the features are still there: True",
         "version 2 deleted; the features are still there: False",
     ],
+    "06_vineyard_in_a_pool": ["totals are right: True", "looked at shared memory: True"],
+    "07_vineyard_and_dask": ["total: 6000000.0"],
 }
 
 

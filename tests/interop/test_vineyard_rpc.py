@@ -17,8 +17,8 @@ import pytest
 
 import entrepot.vineyard
 from entrepot.vineyard.deploy.local import start_vineyardd
-from support.originals import program
 from support.conditions import PATIENCE_S, wait_until
+from support.originals import program
 
 pytestmark = [
     pytest.mark.interop,
