@@ -119,23 +119,28 @@ class LocalStreams:
     def stop_stream(self, id: int, *, failed: bool) -> None:
         """Say that a stream has ended, or failed; a chunk that is being written is the last."""
         if failed:  # what is half written is no chunk
-            self._abandon_chunk(id)
+            self.drop_chunk(id)
         self.end_chunk(id)
         with _streams_errors():
             self._chunks().stop(id, failed=failed)
 
     def drop_stream(self, id: int) -> None:
         """Remove a stream with the chunks that nobody read."""
-        self._abandon_chunk(id)
+        self.drop_chunk(id)
         with _streams_errors():
             self._chunks().drop(id)
 
     # Chunks that are written in place.
 
-    def begin_chunk(self, id: int, size: int) -> memoryview:
+    def begin_chunk(self, id: int, size: int, *, shares: int = 1) -> memoryview:
         """Return a new chunk to write into; hand over the one before. Wait until there is room.
 
         Written into are these bytes only until the next chunk begins, or the stream ends.
+
+        Args:
+            id: The stream.
+            size: How many bytes, not zeroed.
+            shares: How many streams have the room that one could have.
 
         Raises:
             InvalidStreamStateException: The stream has ended, or its reader is gone.
@@ -148,7 +153,7 @@ class LocalStreams:
             while True:
                 seen = engine.listen(bells)
                 state = engine.read(_writable_state, id)
-                if not state.queued or state.queued + size <= self._share():
+                if not state.queued or state.queued + size <= self._share() // shares:
                     try:
                         return self._take_room(id, size)
                     except NotEnoughMemoryException:
@@ -179,7 +184,8 @@ class LocalStreams:
             self.delete([draft.blob.id], force=False, deep=True, trim=False)
             raise
 
-    def _abandon_chunk(self, id: int) -> None:
+    def drop_chunk(self, id: int) -> None:
+        """Give up the chunk that is being written, if there is one."""
         draft = self._chunk_drafts.pop(id, None)
         if draft is not None:
             _take_back(draft.lent)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from entrepot.vineyard._errors import InvalidStreamStateException
+import numpy as np
+
 from entrepot.vineyard._ids import ObjectID
 from entrepot.vineyard.io.stream import BaseStream, StreamReader, StreamWriter
 
@@ -21,50 +22,52 @@ class ByteStreamReader(StreamReader[memoryview]):
 
 
 class ByteStreamWriter(StreamWriter):
-    """Writes bytes; many small writes become one chunk."""
+    """Writes bytes; many small writes become one chunk, a large one several."""
 
     buffer_size_limit = _BUFFER_BYTES_MAX
 
     def __init__(self, client: Any, stream: ObjectID) -> None:
         super().__init__(client, stream)
         self._buffer = bytearray()
-        self._open: Any = None
 
     def next(self, size: int) -> memoryview:
-        """Return a chunk of `size` bytes to write into; it is handed over by the next call."""
-        self._hand_over()
-        self._open = self._client.create_blob(size)
-        view = memoryview(self._open).cast("B")
-        view[:] = bytes(size)
+        """Return a chunk of `size` bytes, all 0, to write into: until the next call of any kind.
+
+        Waits until there is room for it.
+        """
+        self._flush()
+        view = self._begin(size)
+        if size:
+            np.frombuffer(view, np.uint8).fill(0)
         return view
 
-    def write(self, body: bytes | memoryview) -> None:
+    def write(self, body: Any) -> None:
         """Write bytes; they are handed over when there are many, or at the end."""
+        limit = max(self.buffer_size_limit, 1)
         self._buffer += body
-        if len(self._buffer) >= self.buffer_size_limit:
-            self._hand_over()
+        if len(self._buffer) >= limit:
+            self._flush()
 
     def finish(self) -> None:
         """Say that all was written."""
-        self._hand_over()
+        self._flush()
         super().finish()
 
-    def fail(self) -> None:
-        """Say that there was trouble."""
-        self._hand_over()
-        super().fail()
+    def fail(self, reason: str = "") -> None:
+        """Say that there was trouble: the reader is told, behind what was written."""
+        self._flush()
+        super().fail(reason)
 
-    def _hand_over(self) -> None:
-        if self._open is not None:
-            builder, self._open = self._open, None
-            self._push(builder.seal(self._client).id)
-        if self._buffer:
-            body, self._buffer = bytes(self._buffer), bytearray()
-            try:
-                self._push(self._client.put(body))
-            except InvalidStreamStateException:
-                self._buffer = bytearray(body)
-                raise
+    def _flush(self) -> None:
+        if not self._buffer:
+            return
+        body, self._buffer = self._buffer, bytearray()
+        rest = memoryview(body)
+        while len(rest):
+            size = min(len(rest), max(self.buffer_size_limit, 1))
+            with self._chunk(size) as view:
+                view[:] = rest[:size]
+            rest = rest[size:]
 
 
 class ByteStream(BaseStream):

@@ -24,37 +24,59 @@ class DataframeStreamReader(StreamReader[Any]):
     """Reads batches, whose columns lie in shared memory."""
 
     def _read(self, chunk: ObjectID) -> Any:
-        pa = _arrow()
-        body = pa.py_buffer(self._client.get(chunk))
-        with pa.ipc.open_stream(body) as reader:
-            batches = list(reader)
-            if len(batches) == 1:
-                return batches[0]
-            table = pa.Table.from_batches(batches, schema=reader.schema)
-            combined = table.combine_chunks().to_batches()
-            return combined[0] if combined else _empty_batch(reader.schema)
+        return _batch_in(self._client.get(chunk))
 
     def read_table(self) -> Any:
-        """Read all that comes; return it as one table, or None where nothing came."""
-        batches = list(self)
+        """Read all that comes; return it as one table, or None where nothing came.
+
+        The table is a copy: a stream may well be larger than the memory that its chunks pass
+        through, and what is looked at there cannot be freed.
+        """
+        batches: list[Any] = []
+        while True:
+            try:
+                chunk = self._next_id()
+            except StopIteration:
+                break
+            batches.append(_batch_in(bytes(self._client.get(chunk))))
         return _arrow().Table.from_batches(batches) if batches else None
 
 
+def _batch_in(body: Any) -> Any:
+    """Return the batch of a chunk, as a view of it."""
+    pa = _arrow()
+    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+        batches = list(reader)
+        if len(batches) == 1:
+            return batches[0]
+        table = pa.Table.from_batches(batches, schema=reader.schema)
+        combined = table.combine_chunks().to_batches()
+        return combined[0] if combined else _empty_batch(reader.schema)
+
+
 class DataframeStreamWriter(StreamWriter):
-    """Writes batches: each is a chunk."""
+    """Writes batches: each is a chunk, in Arrow's own stream format."""
 
     def write(self, batch: Any) -> None:
-        """Write a batch."""
+        """Write a batch; wait until there is room for it."""
         pa = _arrow()
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        self._push(self._client.put(memoryview(sink.getvalue())))
+        counted = pa.MockOutputStream()
+        _write_batch(pa, counted, batch)
+        with (
+            self._chunk(counted.size()) as view,
+            pa.FixedSizeBufferWriter(pa.py_buffer(view)) as to,
+        ):
+            _write_batch(pa, to, batch)
 
     def write_table(self, table: Any) -> None:
         """Write the batches of a table; of an empty one, a batch of no rows."""
         for batch in table.to_batches() or [_empty_batch(table.schema)]:
             self.write(batch)
+
+
+def _write_batch(pa: Any, sink: Any, batch: Any) -> None:
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
 class DataframeStream(BaseStream):

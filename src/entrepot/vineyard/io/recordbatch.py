@@ -19,7 +19,7 @@ class RecordBatchStreamReader(StreamReader[Any]):
 
     def next_metadata(self) -> ObjectMeta:
         """Wait for the next object; return its metadata."""
-        return self._client.next_chunk_meta(self._stream)
+        return self._client.get_meta(self._next_id())
 
 
 class RecordBatchStreamWriter(StreamWriter):

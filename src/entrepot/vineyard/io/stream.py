@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
-from entrepot.vineyard._errors import StreamDrainedException
+from entrepot.vineyard._errors import (
+    ObjectNotExistsException,
+    StreamDrainedException,
+    StreamFailedException,
+)
 from entrepot.vineyard._ids import ObjectID
 from entrepot.vineyard._meta import Object, ObjectMeta
 
 __all__ = ["BaseStream", "StreamCollection", "StreamReader", "StreamWriter"]
 
 T = TypeVar("T")
+
+_REASON = "failure"
+"""The label of a stream that tells why it failed."""
 
 
 class StreamReader(Generic[T]):
@@ -30,16 +38,21 @@ class StreamReader(Generic[T]):
             StopIteration: There is no more; each time again.
             StreamFailedException: The writer failed, or died.
         """
-        try:
-            chunk = self._client.next_chunk_id(self._stream)
-        except StreamDrainedException:
-            raise StopIteration("No more chunks") from None
-        return self._read(chunk)
+        return self._read(self._next_id())
 
     __next__ = next
 
     def __iter__(self) -> Iterator[T]:
         return self
+
+    def _next_id(self) -> ObjectID:
+        try:
+            return self._client.next_chunk_id(self._stream)
+        except StreamDrainedException:
+            raise StopIteration("No more chunks") from None
+        except StreamFailedException as error:
+            reason = reason_of(self._client, self._stream)
+            raise StreamFailedException(reason or error.detail) from error
 
     def _read(self, chunk: ObjectID) -> T:
         raise NotImplementedError
@@ -52,6 +65,10 @@ class StreamWriter:
         client.open_stream(stream, "w")
         self._client = client
         self._stream = stream
+        self._copy: bytearray | None = None
+        """Elsewhere than in a depot: the chunk that is being written."""
+        self.shares = 1
+        """How many streams, this one included, use the room that one could have."""
 
     def finish(self) -> None:
         """Say that all was written.
@@ -59,18 +76,62 @@ class StreamWriter:
         Raises:
             InvalidStreamStateException: That was said before.
         """
+        self._end()
         self._client.stop_stream(self._stream, failed=False)
 
-    def fail(self) -> None:
-        """Say that there was trouble: the reader is told, behind what was written."""
+    def fail(self, reason: str = "") -> None:
+        """Say that there was trouble: the reader is told, behind what was written.
+
+        Args:
+            reason: What the reader is told.
+        """
+        if reason:
+            self._client.label(self._stream, _REASON, reason)
         self._client.stop_stream(self._stream, failed=True)
 
-    def _push(self, chunk: ObjectID) -> None:
+    # Chunks of bytes: in a depot they are written where the reader finds them.
+
+    def _begin(self, size: int) -> memoryview:
+        """Return a chunk to write into, when there is room; hand over the one before."""
+        self._end()
+        if not self._client.is_ipc:
+            self._copy = bytearray(size)
+            return memoryview(self._copy)
+        return self._client._store.begin_chunk(int(self._stream), size, shares=self.shares)
+
+    def _end(self) -> None:
+        """Hand over the chunk that was begun."""
+        if self._client.is_ipc:
+            self._client._store.end_chunk(int(self._stream))
+        elif self._copy:
+            body, self._copy = bytes(self._copy), None
+            chunk = self._client.put(body)
+            try:
+                self._client.push_chunk(self._stream, chunk)
+            except BaseException:
+                self._client.delete(chunk)
+                raise
+
+    @contextlib.contextmanager
+    def _chunk(self, size: int) -> Generator[memoryview]:
+        """Return a chunk to write into in the block, at whose end it is handed over."""
+        view = self._begin(size)
         try:
-            self._client.push_chunk(self._stream, chunk)
-        except BaseException:
-            self._client.delete(chunk)
+            yield view
+        except BaseException:  # half written, it is no chunk
+            self._copy = None
+            if self._client.is_ipc:
+                self._client._store.drop_chunk(int(self._stream))
             raise
+        self._end()
+
+
+def reason_of(client: Any, stream: ObjectID) -> str:
+    """Return why a stream failed, if its writer said so."""
+    try:
+        return client.get_meta(stream).label(_REASON)
+    except ObjectNotExistsException:
+        return ""
 
 
 class BaseStream:
