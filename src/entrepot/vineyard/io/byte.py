@@ -63,7 +63,7 @@ class ByteStreamWriter(StreamWriter):
             return
         body, self._buffer = self._buffer, bytearray()
         rest = memoryview(body)
-        while len(rest):
+        while rest:
             size = min(len(rest), max(self.buffer_size_limit, 1))
             with self._chunk(size) as view:
                 view[:] = rest[:size]
