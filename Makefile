@@ -36,7 +36,7 @@ crash: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/crash $(ARGS)
 
 interop: $(VENV)/.dev
-	$(PIP) install --editable '.[interop]' && $(BIN)/python -m pytest -W "ignore::DeprecationWarning" -W "ignore::FutureWarning" tests/interop $(ARGS)
+	$(BIN)/python -m pytest -m interop tests $(ARGS)
 
 bench-peers: $(VENV)/.bench
 	apt-get install --yes redis-server && $(PIP) install vineyard vineyard-bdist

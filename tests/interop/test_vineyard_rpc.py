@@ -23,6 +23,7 @@ from support.originals import program
 pytestmark = [
     pytest.mark.interop,
     pytest.mark.filterwarnings("ignore:No other vineyard instance:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Passing a BlockManager:DeprecationWarning"),
 ]
 
 
@@ -64,7 +65,8 @@ def client(
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait_until(lambda: listens(port), "the server listens", PATIENCE_S)
-            yield entrepot.vineyard.connect("127.0.0.1", port)
+            with entrepot.vineyard.connect("127.0.0.1", port) as client:
+                yield client
         finally:
             process.terminate()
             process.wait()

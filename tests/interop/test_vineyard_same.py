@@ -12,7 +12,10 @@ import pytest
 
 from support.originals import Subject
 
-pytestmark = pytest.mark.interop
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.filterwarnings("ignore:Passing a BlockManager:DeprecationWarning"),
+]
 
 SYSTEM = {"id", "instance_id", "signature", "transient", "global", "nbytes", "__timestamp"}
 
