@@ -118,7 +118,7 @@ class Assembly:
         trees: list[tuple[int, bytes, list[int]]],
     ) -> int:
         if isinstance(part, int):
-            return part
+            return int(part)
         number = self._ids.next()
         if isinstance(part, Leaf):
             if part.is_blob:

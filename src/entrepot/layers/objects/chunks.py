@@ -143,9 +143,13 @@ class Chunks:
         bells = [STREAM.int(id)]
         while True:
             seen = self._engine.listen(bells)
-            chunk = self._engine.write(_pull, self._bulk, id)
+            chunk, ended = self._engine.write(_pull, self._bulk, id)
             if chunk:
                 return chunk
+            if ended == _ENDED:
+                raise StreamEndedError(f"the stream {id:016x} is drained: there are no more chunks")
+            if ended == _FAILED:
+                raise StreamFailedError(f"the stream {id:016x} failed: its writer said so, or died")
             self._engine.wait(bells, seen)
 
     def stop(self, id: int, *, failed: bool) -> None:
@@ -211,25 +215,25 @@ def _push(tx: Transaction, id: int, chunk: int, bytes_max: int) -> bool:
     return True
 
 
-def _pull(tx: Transaction, bulk: Bulk, id: int) -> int:
+def _pull(tx: Transaction, bulk: Bulk, id: int) -> tuple[int, int]:
+    """Return the next chunk, or 0; and whether the stream has ended, if there is none.
+
+    (Not by an exception: that would undo the transaction, and the chunk before would stay.)
+    """
     state = _get(tx, id)
     before = state.pulled
     _delete_pulled(tx, bulk, state)
     if state.first == state.next:
-        if state.ended == _RUNNING:
-            if before:
-                _put(tx, id, state)
-            return 0
-        if state.ended == _ENDED:
-            raise StreamEndedError(f"the stream {id:016x} is drained: there are no more chunks")
-        raise StreamFailedError(f"the stream {id:016x} failed: its writer said so, or died")
+        if before:
+            _put(tx, id, state)
+        return 0, state.ended
     raw = tx.pop(CHUNK.int(id) + pack_int(state.first))
     assert raw is not None
     state.first += 1
     state.queued -= int.from_bytes(raw[8:], "big")
     state.pulled = int.from_bytes(raw[:8], "big")
     _put(tx, id, state)
-    return state.pulled
+    return state.pulled, _RUNNING
 
 
 def _delete_pulled(tx: Transaction, bulk: Bulk, state: State) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 from entrepot.vineyard._meta import Object
-from entrepot.vineyard.io import byte, dataframe, drivers, parallel, recordbatch, stream
+from entrepot.vineyard.io import byte, dataframe, drivers, parallel, recordbatch, stream, utils
 from entrepot.vineyard.io.byte import ByteStream
 from entrepot.vineyard.io.dataframe import DataframeStream
 from entrepot.vineyard.io.parallel import ParallelStream, parallel_stream_resolver
-from entrepot.vineyard.io.places import Place
+from entrepot.vineyard.io.places import Place, is_reachable
 from entrepot.vineyard.io.recordbatch import RecordBatchStream
 from entrepot.vineyard.io.serialization import deserialize, serialize
 from entrepot.vineyard.io.stream import StreamCollection, collection_resolver
@@ -32,6 +31,7 @@ __all__ = [
     "recordbatch",
     "serialize",
     "stream",
+    "utils",
     "write",
 ]
 
@@ -63,16 +63,15 @@ class _Call:
             raise ValueError(f"{path!r} has no scheme, for instance file://{path}")
         scheme = Place.of(path).scheme
         drivers = list(reversed(self._drivers.get(scheme, [])))
-        if self._fallback is not None and _is_reachable(scheme):
+        if self._fallback is not None and is_reachable(scheme.rpartition("::")[2]):
             drivers.append(self._fallback)
         if not drivers:
             raise ValueError(f"No IO driver registered for {path}")
-        socket = options.pop("vineyard_ipc_socket", None)
         failures: list[str] = []
         last: Exception | None = None
         for driver in drivers:
             try:
-                found = driver(path, *arguments, socket, **options)
+                found = driver(path, *arguments, **options)
             except Exception as error:  # noqa: BLE001 told below, if no other driver can
                 last = error
                 failures.append("".join(traceback.format_exception(error)))
@@ -85,14 +84,6 @@ class _Call:
         ) from last
 
 
-def _is_reachable(scheme: str) -> bool:
-    with contextlib.suppress(ImportError):
-        from fsspec.registry import known_implementations
-
-        return scheme in known_implementations
-    return scheme == "file"
-
-
 class _Read(_Call):
     """`read(path, *arguments, vineyard_ipc_socket=None, accumulate=False, ...)`."""
 
@@ -100,26 +91,35 @@ class _Read(_Call):
         """Read a path as a stream; return the id of a parallel stream.
 
         Args:
-            path: `scheme://path#options`: a local file, or anything that fsspec reaches. CSV,
-                Parquet and ORC give batches; everything else gives bytes.
+            path: `scheme://path#options`: a local file, or anything that fsspec reaches; also a
+                pattern, or a directory. CSV, Parquet and ORC give batches; everything else
+                gives bytes, unless an option of CSV is given.
             arguments: Passed to the reader.
             options: `vineyard_ipc_socket`: where the stream is made, by default where
-                `connect()` goes; `vineyard_endpoint`; `accumulate`: read all, and return a
-                global frame; `chunk_hook`: called with each chunk, returns another;
-                `handlers`: a list that gets what can be joined; `read_options`: of the format.
+                `connect()` goes; also a client; `vineyard_endpoint`; `accumulate`: read all,
+                and return a global frame; `chunk_hook`: called with each chunk, returns
+                another; `handlers`: a list that gets what can be joined; `read_options`: of
+                the format (`format`, `header_row`, `delimiter`, `columns`, `schema`,
+                `column_types`, `block_size`), as behind the `#`; `storage_options`: of the
+                file system; `num_workers`: how many streams several files become, at most.
+
+        The files are read by threads of this process while somebody reads the streams: if it
+        ends before, the reader is told that the stream failed.
 
         Raises:
             ValueError: There is no scheme, or nobody handles it.
             RuntimeError: It cannot be read.
         """
-        return self.run(path, arguments, options)
+        socket = options.pop("vineyard_ipc_socket", None)
+        options = {"handlers": None, "accumulate": False, "chunk_hook": None} | options
+        return self.run(path, (socket, *arguments), options)
 
 
 class _Write(_Call):
     """`write(path, stream, *arguments, vineyard_ipc_socket=None, ...)`."""
 
     def __call__(self, path: str, stream: Any, *arguments: Any, **options: Any) -> Any:
-        """Write a stream to a path; wait until it is written.
+        """Write a stream to a path; wait until it is written, unless `handlers` are asked for.
 
         Args:
             path: As for `read`. Each part is a file of its own: `PATH_0`, `PATH_1` and so on.
@@ -131,16 +131,15 @@ class _Write(_Call):
             ValueError: There is no scheme, or nobody handles it.
             RuntimeError: It cannot be written.
         """
-        self.run(path, (stream, *arguments), options)
+        socket = options.pop("vineyard_ipc_socket", None)
+        return self.run(path, (stream, socket, *arguments), options)
 
 
 read = _Read("read")
 write = _Write("write")
 read.use_for_all(drivers.read_file)
 write.use_for_all(drivers.write_file)
-read.register("file", drivers.read_file)
 read.register("vineyard", drivers.read_name)
-write.register("file", drivers.write_file)
 write.register("vineyard", drivers.write_name)
 
 
