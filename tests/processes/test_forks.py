@@ -445,3 +445,29 @@ def test_a_grandchild_of_a_child_that_never_used_the_depot_uses_it(
     with home.open("64M") as depot:
         assert peers().run(work) == 0
         assert list(depot.objects.names()) == ["from far"]
+
+
+def test_a_child_neither_ends_nor_frees_what_its_parent_writes(home: Home, peers: Start) -> None:
+    def work(here: Any) -> tuple[int, bytes]:
+        from entrepot.layers.objects import Assembly
+
+        assembly = Assembly(here.depot.attached.volatile)
+        blob = assembly.begin_blob(1000)
+
+        def meddle() -> None:
+            try:
+                assembly.seal_blob(blob)
+            except entrepot.ClosedError:
+                assembly.drop_blob(blob)
+                return
+            raise AssertionError("that was not refused")
+
+        status = in_child(meddle)
+        blob.memory[:] = b"x" * 1000
+        assembly.seal_blob(blob)
+        found = here.depot.objects.get(blob.id)
+        here.depot.objects.delete(blob.id)
+        return status, found
+
+    with home.open("64M"):
+        assert peers().run(work) == (0, b"x" * 1000)

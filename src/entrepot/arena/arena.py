@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from entrepot.engine.keys import Prefix
 from entrepot.engine.lmdb import LmdbEngine, slots
 from entrepot.engine.lmdb.environment import GrowthGuard
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import CorruptError, NotFoundError, OutOfMemoryError
+from entrepot.errors import ClosedError, CorruptError, NotFoundError, OutOfMemoryError
 
 __all__ = ["Arena", "ArenaStatistics"]
 
@@ -92,11 +93,13 @@ class _Extent:
 class _Draft:
     """Bytes written into a piece of an extent, not sealed."""
 
-    __slots__ = ("key", "ref")
+    __slots__ = ("key", "pid", "ref")
 
-    def __init__(self, ref: Ref, key: bytes) -> None:
+    def __init__(self, ref: Ref, key: bytes, pid: int) -> None:
         self.ref = ref
         self.key = key
+        self.pid = pid
+        """The process that writes it: not a child that inherited this."""
 
 
 class Arena:
@@ -135,6 +138,7 @@ class Arena:
         self._growth_guard = growth_guard
         self._find_dead = find_dead
         self._chunks: list[_Extent] = []
+        self._pid = os.getpid()
         self._is_reserving = False
         engine.on_release("extent", _release_extent)
 
@@ -165,7 +169,7 @@ class Arena:
                 failpoints.hit("arena.copied")
             yield draft
         except BaseException:
-            self._give_back(draft.key, draft.ref.at, draft.ref.at + size)
+            self.abandon(draft)
             raise
 
     def begin(self, size: int) -> Draft:
@@ -180,11 +184,14 @@ class Arena:
     def abandon(self, draft: Draft) -> None:
         """Give back what was begun and not sealed."""
         assert isinstance(draft, _Draft)
-        self._give_back(draft.key, draft.ref.at, draft.ref.at + draft.ref.size)
+        if draft.pid == self._pid:
+            self._give_back(draft.key, draft.ref.at, draft.ref.at + draft.ref.size)
 
     def seal(self, tx: Transaction, draft: Draft) -> None:
         """Make the draft a blob with one user, in the transaction that stores its `ref`."""
         assert isinstance(draft, _Draft)
+        if draft.pid != self._pid:
+            raise ClosedError("these bytes are written by the parent of this process")
         at, size = draft.ref
         tx.put(BLOB.int(at), _encode(Blob(size, 1)))
         extents.count_blob(tx, size, 1)
@@ -195,7 +202,7 @@ class Arena:
         """Take room for a draft: from a chunk, or an extent of its own."""
         if size > settings.CHUNK_PIECE_BYTES_MAX:
             extent = self._allocate(size)
-            return _Draft(Ref(extent.at, size), extent.key)
+            return _Draft(Ref(extent.at, size), extent.key, self._pid)
         try:
             chunk = self._chunks.pop()
         except IndexError:
@@ -203,7 +210,7 @@ class Arena:
         if chunk.end - chunk.at < size:
             self._give_back(chunk.key, chunk.at, chunk.end)
             chunk = self._allocate(settings.CHUNK_BYTES)
-        draft = _Draft(Ref(chunk.at, size), chunk.key)
+        draft = _Draft(Ref(chunk.at, size), chunk.key, self._pid)
         chunk.at += size
         if chunk.at < chunk.end:
             self._chunks.append(chunk)
@@ -489,6 +496,7 @@ class Arena:
     def after_fork_in_child(self) -> None:
         """Forget the parent's chunks; its pins are kept until `adopt`."""
         self._chunks = []
+        self._pid = os.getpid()
         self.pins.leave()
 
     def adopt(self, words: memoryview) -> None:
