@@ -8,12 +8,17 @@ Guaranteed:
 3. A writer whose reader was killed is told so, also while it waits for room.
 4. What a reader looks at stays as it is, when it reads on and when the writer is gone.
 5. Ctrl-C ends the wait of either side, and the stream goes on.
+6. A file is read by the process that opened it: when this ends or dies midway, the reader is told.
+   It ends as it would without a stream.
 """
 
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,3 +228,87 @@ def test_a_writer_whose_stream_is_removed_stops_waiting(client: Client, peers: S
     wait_until(lambda: is_in_futex(writer.pid), "the writer waits for room")
     client.drop_stream(stream)
     assert isinstance(asked.error(), C.ObjectNotExistsException)
+
+
+# Files.
+
+
+def test_a_stream_made_elsewhere_is_read_by_its_id(
+    client: Client, peers: Start, tmp_path: Path
+) -> None:
+    def open_file(here: Any, path: str) -> Any:
+        from entrepot.vineyard import io
+
+        here.handlers = []
+        return io.open(path, vineyard_ipc_socket=join(here), handlers=here.handlers)
+
+    (tmp_path / "x.csv").write_text("a,b\n1,x\n2,y\n")
+    feeder = peers()
+    id = feeder.run(open_file, str(tmp_path / "x.csv"))
+    streams = client.get(id)
+    assert streams[0].reader.read_table().to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
+    feeder.run(lambda here: here.handlers[0].join())
+    streams[0].drop()
+
+
+def test_a_reader_is_told_when_the_process_that_reads_the_file_dies(
+    client: Client, peers: Start, tmp_path: Path
+) -> None:
+    def open_file(here: Any, path: str) -> Any:
+        from entrepot.vineyard import io
+
+        return io.open(path, vineyard_ipc_socket=join(here))
+
+    (tmp_path / "x.bin").write_bytes(bytes(100_000_000))
+    feeder = peers()
+    stream = client.get(feeder.run(open_file, str(tmp_path / "x.bin")))[0]
+    read = len(stream.reader.next())
+    feeder.kill()
+    with pytest.raises(C.StreamFailedException):
+        read += sum(len(chunk) for chunk in stream.reader)
+    assert 0 < read < 100_000_000
+    stream.drop()
+
+
+ENDS = """
+import sys
+from pathlib import Path
+import entrepot
+from entrepot.vineyard import io
+from entrepot.vineyard._local import LocalStore
+from entrepot.vineyard.core.client import Client, IPCClient
+
+name, root, data, path = sys.argv[1:]
+client = Client(IPCClient(LocalStore(entrepot.open(name, directory=root, data_directory=data))))
+id = io.open(path, vineyard_ipc_socket=client)
+stream = client.get(id)[0]
+print(f"{int(stream.id)}", flush=True)
+sys.stdin.readline()
+if WHAT == "raises":
+    raise SystemExit(3)
+if WHAT == "closes":
+    client.close()
+"""
+
+
+@pytest.mark.parametrize("what", ["ends", "raises", "closes"])
+def test_a_program_ends_while_it_feeds_a_stream(
+    client: Client, home: Home, tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "x.bin").write_bytes(bytes(100_000_000))
+    with subprocess.Popen(
+        [
+            sys.executable, "-X", "dev", "-W", "error", "-c", f"WHAT = {what!r}\n{ENDS}",
+            home.name, str(home.root), str(home.data), str(tmp_path / "x.bin"),
+        ],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as program:  # fmt: skip
+        assert program.stdin is not None
+        assert program.stdout is not None
+        stream = client.get(vineyard.ObjectID(int(program.stdout.readline())))
+        stream.reader.next()
+        _, errors = program.communicate("go on\n")
+    assert (program.returncode, errors) == (3 if what == "raises" else 0, "")
+    with pytest.raises(C.StreamFailedException):
+        sum(len(chunk) for chunk in stream.reader)
+    stream.drop()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -192,16 +194,258 @@ def test_a_file_that_breaks_off_fails_its_stream(client: Client, tmp_path: Path)
     client.get(id)[0].drop()
 
 
-def test_objects_are_written_to_files_and_read_back(client: Client, tmp_path: Path) -> None:
-    for value in (FRAME, [1, {"a": 2}], "text"):
-        path = f"file://{tmp_path}/value"
-        io.serialize(path, client.put(value), vineyard_ipc_socket=client)
-        found = client.get(io.deserialize(path, vineyard_ipc_socket=client))
-        assert str(found) == str(tuple(value) if isinstance(value, list) else value)
-    with pytest.raises(RuntimeError, match="Unable to serialize"):
-        io.serialize(path, vineyard.ObjectID(5), vineyard_ipc_socket=client)
+def write_parts(directory: Path, count: int) -> list[pd.DataFrame]:
+    frames = [FRAME.assign(part=number) for number in range(count)]
+    for number, frame in enumerate(frames):
+        frame.to_csv(directory / f"x.csv_{number}", index=False)
+    return frames
+
+
+def test_a_pattern_or_a_directory_is_read_in_order(client: Client, tmp_path: Path) -> None:
+    whole = pd.concat(write_parts(tmp_path, 11), ignore_index=True)
+    (tmp_path / "_SUCCESS").touch()
+    for path in (f"file://{tmp_path}", f"{tmp_path}/x.csv_*"):
+        id = io.open(path, vineyard_ipc_socket=client, accumulate=True)
+        pd.testing.assert_frame_equal(pd.concat(client.get(id)), whole)
+        handlers: list[Any] = []
+        streams = client.get(
+            io.open(path, vineyard_ipc_socket=client, num_workers=3, handlers=handlers)
+        )
+        assert len(streams) == len(handlers) == 3
+        tables = [stream.reader.read_table() for stream in streams]
+        pd.testing.assert_frame_equal(pa.concat_tables(tables).to_pandas(), whole)
+        for end in [handler.join for handler in handlers] + [stream.drop for stream in streams]:
+            end()
+        client.clear()
+    with pytest.raises(RuntimeError, match="there is no file"):
+        io.open(f"{tmp_path}/z*", vineyard_ipc_socket=client)
+
+
+def test_what_is_larger_than_the_depot_passes_through(client: Client, tmp_path: Path) -> None:
+    """Each of several streams leaves room for the others, in whatever order they are read."""
+    table = pa.table({"a": range(3_000_000)})
+    for number in range(4):
+        pq.write_table(table, tmp_path / f"{number}.parquet", row_group_size=200_000)
+    handlers: list[Any] = []
+    id = io.read(f"file://{tmp_path}", vineyard_ipc_socket=client, handlers=handlers)
+    streams = client.get(id)
+    assert len(streams) == 4
+    for stream in reversed(streams):
+        assert sum(len(batch) for batch in stream.reader) == 3_000_000
+    for handler in handlers:
+        handler.join()
+    for stream in streams:
+        stream.drop()
+
+
+def test_a_table_larger_than_the_depot_is_read(client: Client, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": range(10_000_000)}), tmp_path / "x.parquet")
+    handlers: list[Any] = []
+    id = io.read(f"file://{tmp_path}/x.parquet", vineyard_ipc_socket=client, handlers=handlers)
+    assert client.get(id)[0].reader.read_table().nbytes == 80_000_000
+    handlers[0].join()
+    client.get(id)[0].drop()
+
+
+def test_compressed_csv_and_what_its_readers_are_told(client: Client, tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "x.csv.gz", index=False, sep=";")
+    options = {"delimiter": ";", "header_row": True, "column_types": {"a": "double"}}
+    handlers: list[Any] = []
+    id = io.open(
+        f"{tmp_path}/x.csv.gz", vineyard_ipc_socket=client, read_options=options,
+        storage_options={"secret": "s"}, handlers=handlers,
+    )  # fmt: skip
+    stream = client.get(id)[0]
+    assert stream.params["header_line"] == "a;b\n"
+    assert (stream.params["header_row"], stream.params["delimiter"]) == ("1", ";")
+    assert "secret" not in str(stream.params)
+    assert stream.reader.read_table().to_pydict() == {"a": [1.0, 2.0, 3.0], "b": ["x", "y", "z"]}
+    handlers[0].join()
+    stream.drop()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "orc", "csv.gz"])
+def test_frames_and_global_frames_are_written(client: Client, tmp_path: Path, form: str) -> None:
+    path = f"file://{tmp_path}/x.{form}"
+    io.write(path, client.put(FRAME), vineyard_ipc_socket=client)
+    io.write(path.replace("x.", "y."), [FRAME, FRAME], vineyard_ipc_socket=client)
+    assert sorted(of.name for of in tmp_path.iterdir()) == [
+        f"x.{form}_0", f"y.{form}_0", f"y.{form}_1",
+    ]  # fmt: skip
+    both = io.read(f"file://{tmp_path}/y.*", vineyard_ipc_socket=client, accumulate=True)
+    pd.testing.assert_frame_equal(
+        pd.concat(client.get(both)), pd.concat([FRAME, FRAME], ignore_index=True)
+    )
+    client.clear()
+
+
+def test_an_empty_frame_keeps_its_columns(client: Client, tmp_path: Path) -> None:
+    io.write(f"file://{tmp_path}/x.parquet", FRAME[:0], vineyard_ipc_socket=client)
+    id = io.read(f"file://{tmp_path}/x.parquet_0", vineyard_ipc_socket=client, accumulate=True)
+    assert [list(part.columns) for part in client.get(id)] in ([["a", "b"]], [])
+    client.clear()
+
+
+def test_what_could_not_be_written_leaves_no_file(client: Client, tmp_path: Path) -> None:
+    made = io.DataframeStream.new(client)
+    made.writer.write_table(pa.Table.from_pandas(FRAME))
+    made.writer.fail("the disk is on fire")
+    with pytest.raises(RuntimeError, match="the disk is on fire"):
+        io.write(f"file://{tmp_path}/x.csv", made, vineyard_ipc_socket=client)
+    assert list(tmp_path.iterdir()) == []
+    made.drop()
+    for wrong in (5, [1, 2]):
+        with pytest.raises(RuntimeError, match="streams and frames can be written"):
+            io.write(f"file://{tmp_path}/x.csv", wrong, vineyard_ipc_socket=client)
+    with pytest.raises(RuntimeError, match="format is 'doc'"):
+        io.write(f"file://{tmp_path}/x#format=doc", FRAME, vineyard_ipc_socket=client)
+
+
+def test_a_reader_is_told_why_the_file_could_not_be_read(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n3\n")
+    handlers: list[Any] = []
+    id = io.open(f"{tmp_path}/x.csv", vineyard_ipc_socket=client, handlers=handlers)
+    stream = client.get(id)[0]
+    with pytest.raises(C.StreamFailedException, match="Expected 2 columns, got 1"):
+        stream.reader.next()
+    stream.drop()
+    with pytest.raises(pa.ArrowInvalid):
+        handlers[0].join()
+
+
+def test_frames_have_names_that_are_places(client: Client) -> None:
+    made = io.DataframeStream.new(client)
+    made.writer.write_table(pa.Table.from_pandas(FRAME))
+    made.writer.write_table(pa.Table.from_pandas(FRAME))
+    made.writer.finish()
+    io.write("vineyard://frame", made.id, vineyard_ipc_socket=client)
+    id = io.read("vineyard://frame", vineyard_ipc_socket=client, accumulate=True)
+    assert id == client.get_name("frame")
+    assert client.get_meta(id).typename == "vineyard::GlobalDataFrame"
+    whole = pd.concat([FRAME, FRAME], ignore_index=True)
+    pd.testing.assert_frame_equal(pd.concat(client.get(id)), whole)
+    handlers: list[Any] = []
+    streams = client.get(io.read("vineyard://frame", vineyard_ipc_socket=client, handlers=handlers))
+    assert streams[0].reader.read_table().to_pandas().equals(whole)
+    handlers[0].join()
+    streams[0].drop()
+    made.drop()
+
+
+def test_drivers_of_ones_own_get_all_they_need(client: Client) -> None:
+    seen: list[Any] = []
+
+    def reads(*arguments: Any, **options: Any) -> int:
+        seen.append((arguments, options))
+        return 5
+
+    io.read.register("own", reads)
+    io.write.register("own", reads)
+    assert io.open("own://x", 1, vineyard_ipc_socket="s", vineyard_endpoint="e", more=2) == 5
+    assert io.write("own://x", "stream", 1, vineyard_ipc_socket="s") == 5
+    keywords = {"handlers": None, "accumulate": False, "chunk_hook": None}
+    assert seen == [
+        (("own://x", "s", 1), {**keywords, "vineyard_endpoint": "e", "more": 2}),
+        (("own://x", "stream", "s", 1), {}),
+    ]
+
+
+def test_a_missing_extra_is_named(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fsspec", "fsspec.core", "fsspec.registry"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RuntimeError, match=r"pip install 'entrepot\[vineyard\]'") as caught:
+        io.read("s3://x", vineyard_ipc_socket=client)
+    assert isinstance(caught.value.__cause__, ImportError)
+
+
+VALUES = [
+    FRAME, 5, 2**70, float("inf"), None, "text", b"bytes", b"", [1, [b"x", "y", (FRAME,)]], {"a": [2]},
+    np.arange(6).reshape(2, 3), np.asfortranarray(np.ones((2, 3))), np.zeros(0),
+    FRAME["a"], FRAME.index, pa.table({"a": [1, None]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+def test_objects_are_written_to_files_and_read_back(
+    client: Client, tmp_path: Path, value: Any
+) -> None:
+    path = f"file://{tmp_path}/value"
+    id = client.put(value)
+    io.serialize(path, id, vineyard_ipc_socket=client)
+    expected = shown(client.get(id))
+    client.clear()
+    again = io.deserialize(path, vineyard_ipc_socket=client)
+    assert shown(client.get(again)) == expected
+    client.delete(again)
+    assert client.list_objects("*") == []
+
+
+def shown(value: Any) -> str:
+    """Return a text that is the same for equal values."""
+    if isinstance(value, tuple):
+        return str([shown(item) for item in value])
+    body = value.tobytes() if isinstance(value, (np.ndarray, memoryview)) else str(value)
+    return f"{type(value)} {getattr(value, 'dtype', '')} {getattr(value, 'shape', '')} {body!r}"
+
+
+def test_what_is_shared_stays_shared_and_global_objects_global(
+    client: Client, tmp_path: Path
+) -> None:
+    from entrepot.vineyard.data.dataframe import make_global_dataframe
+
+    part = client.put(FRAME)
+    id = make_global_dataframe(client, [part, part]).id
+    io.serialize(f"{tmp_path}/x", id, vineyard_ipc_socket=client)
+    client.clear()
+    again = io.deserialize(f"{tmp_path}/x", vineyard_ipc_socket=client)
+    meta = client.get_meta(again)
+    assert (meta.isglobal, client.get_object(again).ispersist) == (True, True)
+    assert meta["partitions_-0"].id == meta["partitions_-1"].id
+    pd.testing.assert_frame_equal(client.get(again)[1], FRAME)
+
+
+def test_a_file_that_is_damaged_stores_nothing(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "value"
+    io.serialize(str(path), client.put([1, np.arange(1000), "x"]), vineyard_ipc_socket=client)
+    client.clear()
+    body = path.read_bytes()
+    for damaged in (body[:-1], body[:30], b"", b"no" + body):
+        path.write_bytes(damaged)
+        with pytest.raises(RuntimeError, match="Unable to deserialize"):
+            io.deserialize(str(path), vineyard_ipc_socket=client)
+        assert client.list_objects("*", limit=100) == []
     with pytest.raises(RuntimeError, match="Unable to deserialize"):
         io.deserialize(f"{path}-nothing", vineyard_ipc_socket=client)
+    with pytest.raises(RuntimeError, match="Unable to serialize"):
+        io.serialize(str(path), vineyard.ObjectID(5), vineyard_ipc_socket=client)
+    stream = io.ByteStream.new(client)
+    with pytest.raises(RuntimeError, match="it cannot be kept"):
+        io.serialize(str(path), stream.id, vineyard_ipc_socket=client)
+    stream.drop()
+
+
+def test_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Executor:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def execute(self) -> int:
+            return 10 // self.number
+
+    assert io.utils.ThreadStreamExecutor(Executor, parallism=3, number=5).execute() == [2, 2, 2]
+    with pytest.raises(ZeroDivisionError):
+        io.utils.ThreadStreamExecutor(Executor, number=0).execute()
+    assert io.utils.parse_readable_size("128k") == 128 << 10
+    assert io.utils.parse_readable_size("1.5Gi") == 3 << 29
+    with pytest.raises(RuntimeError):
+        io.utils.parse_readable_size("")
+    monkeypatch.setenv("WHERE", "/a")
+    assert io.utils.expand_full_path("$WHERE/../b") == "/b"
+    assert io.utils.expand_full_path("~") == str(Path.home())
+    assert io.utils.capture_exception(Executor(2).execute)() == (True, 5)
+    is_good, trace = io.utils.capture_exception(Executor(0).execute)()
+    assert not is_good
+    assert "ZeroDivisionError" in str(trace)
 
 
 def test_streams_that_belong_together(client: Client) -> None:

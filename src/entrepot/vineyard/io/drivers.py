@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -72,48 +73,49 @@ def read_file(
         if accumulate:
             return _read_whole(client, files, form, chunk_hook)
 
-        def feed(writer: Any, part: Sequence[Place]) -> None:
-            for chunk in _chunks_of(part, form, chunk_hook):
-                writer.write(chunk)
-
         kind = ByteStream if form is None else DataframeStream
         parts = _split(files, max(1, num_workers or _STREAMS_MAX))
-        feeds = [lambda writer, part=part: feed(writer, part) for part in parts]
-        return _fed_streams(client, kind, told, feeds, handlers)
+        chunks = [_chunks_of(part, form, chunk_hook) for part in parts]
+        return _fed_streams(client, kind, told, chunks, handlers)
 
 
 def _fed_streams(
     client: Any,
     kind: type[BaseStream],
     params: dict[str, str],
-    feeds: Sequence[Callable[[Any], None]],
+    parts: Sequence[Iterable[Any]],
     handlers: list[Any] | None,
 ) -> ObjectID:
-    """Make streams that threads write into; return the id of the parallel stream."""
-    streams = [kind.new(client, params) for _ in feeds]
+    """Make streams that threads write parts into; return the id of the parallel stream."""
+    streams = [kind.new(client, params) for _ in parts]
     made = make_parallel_stream(client, streams).id
-    for stream, feed in zip(streams, feeds, strict=True):
-        task = _feeding(client.fork(), stream, feed, shares=len(streams))
+    for stream, part in zip(streams, parts, strict=True):
+        task = _feeding(client.fork(), stream, part, shares=len(streams))
         if handlers is not None:
             handlers.append(task)
     return made
 
 
-def _feeding(client: Any, stream: Any, feed: Callable[[Any], None], *, shares: int) -> Task:
+def _feeding(client: Any, stream: Any, part: Iterable[Any], *, shares: int) -> Task:
     writer = stream.open_writer(client)
     writer.shares = shares
 
     def work() -> None:
         with client:
             try:
-                feed(writer)
+                for chunk in part:
+                    writer.write(chunk)
                 writer.finish()
             except BaseException as error:
                 with contextlib.suppress(VineyardException):  # nobody is there to be told
                     writer.fail(f"{type(error).__name__}: {error}")
                 raise
 
-    return Task(work, lambda: client.stop_stream(stream.id, failed=True))
+    def stop() -> None:  # by another client: what this one writes is the thread's
+        with client.fork() as other:
+            other.stop_stream(stream.id, failed=True)
+
+    return Task(work, stop)
 
 
 def _chunks_of(files: Iterable[Place], form: str | None, hook: Hook | None) -> Iterator[Any]:
@@ -133,7 +135,7 @@ def _split(files: list[Place], count: int) -> list[list[Place]]:
     """Split files, in their order, into so many parts at most."""
     count = min(count, len(files))
     bounds = [len(files) * number // count for number in range(count + 1)]
-    return [files[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+    return [files[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
 def _read_whole(client: Any, files: list[Place], form: str | None, hook: Hook | None) -> ObjectID:
@@ -191,13 +193,10 @@ def read_name(
         if accumulate or not client.get_meta(id).typename.startswith(_FRAMES):
             return id
         found = client.get(id)
-        frames: list[Any] = found if isinstance(found, list) else [found]
-
-        def feed(writer: Any) -> None:
-            for batch in _batches_in(frames, keep_index=True):
-                writer.write(batch if chunk_hook is None else chunk_hook(batch))
-
-        return _fed_streams(client, DataframeStream, {}, [feed], handlers)
+        frames: list[Any] = list(found) if isinstance(found, list) else [found]  # pyright: ignore[reportUnknownArgumentType] of frames
+        batches = _batches_in(frames, keep_index=True)
+        chunks = batches if chunk_hook is None else map(chunk_hook, batches)
+        return _fed_streams(client, DataframeStream, {}, [chunks], handlers)
 
 
 # Writing.
@@ -264,7 +263,11 @@ def _writing(client: Any, place: Place, part: Any) -> Task:
                 place.remove()
                 raise
 
-    stop = client.close if reader is None else lambda: client.drop_stream(part.id)
+    def stop() -> None:
+        if reader is not None:
+            with client.fork() as other:
+                other.drop_stream(part.id)
+
     return Task(work, stop)
 
 

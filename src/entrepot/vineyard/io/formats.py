@@ -96,8 +96,6 @@ def _csv_batches(file: Any, place: Place) -> Iterator[Any]:
     converting = csv.ConvertOptions(
         include_columns=_names(place), column_types=_column_types(place, names)
     )
-    if "include_all_columns" in place.options and _is_true(place.options["include_all_columns"]):
-        converting.include_columns = []
     with pa.input_stream(file, compression=place.packing) as unpacked:
         yield from csv.open_csv(
             unpacked,
@@ -108,7 +106,7 @@ def _csv_batches(file: Any, place: Place) -> Iterator[Any]:
 
 
 def _column_types(place: Place, names: list[str] | None) -> dict[str, Any] | None:
-    told = place.options.get("column_types")
+    told: Any = place.options.get("column_types")
     if not told:
         return None
     if not isinstance(told, dict):
@@ -117,10 +115,10 @@ def _column_types(place: Place, names: list[str] | None) -> dict[str, Any] | Non
         kinds = _listed(told) or []
         told = dict(zip(names or [f"f{n}" for n in range(len(kinds))], kinds, strict=False))
     pa = _arrow("pyarrow")
-    items: Any = told.items()
+    types: dict[str, Any] = dict(told)  # pyright: ignore[reportUnknownArgumentType] a user's
     return {
         name: pa.type_for_alias(_TYPES.get(kind, kind)) if isinstance(kind, str) else kind
-        for name, kind in items
+        for name, kind in types.items()
     }
 
 
@@ -157,7 +155,11 @@ def _table_writer(form: str, file: Any, schema: Any, place: Place) -> Generator[
     elif form == "orc":
         pa = _arrow("pyarrow")
         with _arrow("pyarrow.orc").ORCWriter(file) as writer:
-            yield lambda batch: writer.write(pa.Table.from_batches([batch]))
+
+            def write(batch: Any) -> None:
+                writer.write(pa.Table.from_batches([batch]))
+
+            yield write
     else:
         pa, csv = _arrow("pyarrow"), _arrow("pyarrow.csv")
         options = csv.WriteOptions(include_header=_has_header(place), delimiter=_delimiter(place))

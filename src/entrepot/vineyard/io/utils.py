@@ -62,9 +62,10 @@ class ThreadStreamExecutor:
     """
 
     def __init__(self, executor_cls: Any, parallism: int = 1, **kwargs: Any) -> None:
-        self._executors = [executor_cls(**kwargs) for _ in range(parallism)]
+        self._executors: list[Any] = [executor_cls(**kwargs) for _ in range(parallism)]
 
     def execute(self) -> list[Any]:
         """Run all; return their results in order, or raise what the first one raised."""
         with ThreadPoolExecutor(max(len(self._executors), 1)) as pool:
-            return list(pool.map(lambda executor: executor.execute(), self._executors))
+            running = [pool.submit(executor.execute) for executor in self._executors]
+            return [one.result() for one in running]
