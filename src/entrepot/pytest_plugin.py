@@ -1,6 +1,6 @@
 """Fixtures for the tests of programs that use entrepot.
 
-Installed with entrepot; nothing is loaded before a test asks for one of them.
+pytest finds them by itself where entrepot is installed.
 """
 
 from __future__ import annotations
