@@ -15,6 +15,7 @@ Guaranteed:
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,12 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import entrepot.vineyard as vineyard
 from entrepot.vineyard import io
 from entrepot.vineyard._local import LocalStore
 from entrepot.vineyard.core.client import Client, IPCClient
+from entrepot.vineyard.deploy.local import start_vineyardd
 from support.conditions import is_in_futex, wait_until
 from support.homes import Home
 from support.peers import Peer
@@ -228,6 +231,39 @@ def test_a_writer_whose_stream_is_removed_stops_waiting(client: Client, peers: S
     wait_until(lambda: is_in_futex(writer.pid), "the writer waits for room")
     client.drop_stream(stream)
     assert isinstance(asked.error(), C.ObjectNotExistsException)
+
+
+def test_streams_go_over_the_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ENTREPOT_DATA", str(tmp_path / "data"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with start_vineyardd(size="64M", rpc_socket_port=port) as (_, path, _):
+        local, remote = vineyard.connect(path), vineyard.connect("127.0.0.1", port)
+        for ours, theirs in ((local, remote), (remote, local)):
+            frames = io.DataframeStream.new(ours)
+            frames.writer.write_table(pa.table({"a": [1, 2]}))
+            frames.writer.finish()
+            assert theirs.get(frames.id).reader.read_table().to_pydict() == {"a": [1, 2]}
+            frames.drop()
+            made = io.ByteStream.new(ours)
+            made.writer.write(b"abc")
+            made.writer.next(3)[:] = b"def"
+            made.writer.fail("no more ink")
+            reader = theirs.get(made.id).reader
+            assert bytes(reader.next()) == b"abc"
+            with pytest.raises(C.StreamFailedException, match="no more ink"):
+                list(reader)
+            made.drop()
+        (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+        handlers: list[Any] = []
+        id = io.open(f"{tmp_path}/x.csv", vineyard_ipc_socket=remote, handlers=handlers)
+        assert local.get(id)[0].reader.read_table().to_pydict() == {"a": [1], "b": [2]}
+        handlers[0].join()
+        local.get(id)[0].drop()
+        local.clear()
+        assert local.status.memory_usage == 0
+        remote.close()
+        local.close()
 
 
 # Files.

@@ -424,7 +424,7 @@ def test_a_file_that_is_damaged_stores_nothing(client: Client, tmp_path: Path) -
     stream.drop()
 
 
-def test_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_helpers_do_what_their_names_say(monkeypatch: pytest.MonkeyPatch) -> None:
     class Executor:
         def __init__(self, number: int) -> None:
             self.number = number

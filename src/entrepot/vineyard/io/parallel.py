@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from entrepot.vineyard._meta import Object, ObjectMeta
+from entrepot.vineyard.io.stream import StreamCollection
 
-__all__ = ["ParallelStream", "make_parallel_stream"]
+__all__ = ["ParallelStream", "StreamCollection", "make_parallel_stream"]
 
 TYPENAME = "vineyard::ParallelStream"
 
