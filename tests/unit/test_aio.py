@@ -89,6 +89,7 @@ INNER = {
         "take",
         "loaded",
         "claimed",
+        "new_waiter",
         "join_line",
         "leave_line",
         "cancel_wait",

@@ -283,6 +283,57 @@ def test_an_interrupt_right_after_the_commit_gives_the_claim_back(
         assert counts(space, "v") == (1, 0, 0, 0)
 
 
+@pytest.mark.parametrize("call", ["find", "fetch", "claim"])
+def test_an_interrupt_right_after_joining_the_line_leaves_it(
+    space: Space, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    write = space.engine.write
+
+    def write_and_interrupt(fn: Any, *arguments: Any) -> Any:
+        result = write(fn, *arguments)
+        if fn is core.take_or_wait:
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(space.engine, "write", write_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(space, call)("v")
+    assert counts(space, "v") == (0, 0, 0, 0)
+    space.store("v", 1)
+    assert space.fetch("v", timeout=0) == 1, "nothing is given to who does not wait any more"
+
+
+def test_a_claim_that_was_not_committed_takes_no_other_ones_away(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space.store("v", 1)
+    write = space.engine.write
+    others: list[Claim | None] = []
+
+    def fail(fn: Any, tx: Any, *arguments: Any) -> None:
+        fn(tx, *arguments)
+        raise OnPurposeError
+
+    def write_fails_once(fn: Any, *arguments: Any) -> Any:
+        if others or fn is not core.take:
+            return write(fn, *arguments)
+        others.append(None)
+        try:
+            write(lambda tx: fail(fn, tx, *arguments))
+        except OnPurposeError:
+            others[0] = space.try_claim("v")  # as another thread would, just then
+            raise
+
+    monkeypatch.setattr(space.engine, "write", write_fails_once)
+    with pytest.raises(OnPurposeError):
+        space.try_claim("v")
+    assert counts(space, "v") == (0, 0, 0, 1)
+    (other,) = others
+    assert other is not None
+    other.done()
+
+
 def test_who_did_the_work_is_told_when_the_claim_was_given_back_meanwhile(space: Space) -> None:
     space.store("v", 1)
     claim = space.claim("v")

@@ -68,6 +68,14 @@ class Position(NamedTuple):
     index: int  # pyright: ignore[reportIncompatibleMethodOverride] tuple's method is not wanted
 
 
+class Noted(NamedTuple):
+    """A claim that was made, if its transaction was committed."""
+
+    id: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride] tuple's method is not wanted
+    since_s: float
+
+
 class Want(NamedTuple):
     """What a call asks of a variable."""
 
@@ -79,8 +87,8 @@ class Want(NamedTuple):
     """An iterator asks: fifo and single only."""
     after: Position | None = None
     """With `in_order`: only values behind this one."""
-    noted: list[tuple[int, int]] | None = None
-    """With `claim`: where (id, index) of what was claimed is noted, before the commit."""
+    noted: list[Noted] | None = None
+    """With `claim`: where it is noted what was claimed, before the commit."""
 
 
 FIND_ONE: Final = Want(FIND)
@@ -484,12 +492,13 @@ def put_claim(
     id: int,
     index: int,
     record: bytes,
-    noted: list[tuple[int, int]] | None,
+    noted: list[Noted] | None,
 ) -> None:
     """Note that a session works on a value that it took."""
+    since_s = time.time()
     if noted is not None:
-        noted.append((id, index))
-    tx.put(claim_key(id, index), encode(ClaimRecord(session, time.time(), record)))
+        noted.append(Noted(id, index, since_s))
+    tx.put(claim_key(id, index), encode(ClaimRecord(session, since_s, record)))
     tx.put(held_key(session, "claim", id, index), key)
     if failpoints.ARMED:
         failpoints.hit("spaces.claimed")
@@ -502,6 +511,16 @@ def end_claim(tx: Transaction, bulk: Bulk, session: int, id: int, index: int, do
         return False
     release_claim(tx, bulk, key, id, index, done=done)
     return True
+
+
+def undo_claim(tx: Transaction, bulk: Bulk, session: int, noted: Noted) -> None:
+    """Give back what was claimed, if that was committed.
+
+    If it was not, another thread of this session may have claimed the same value since.
+    """
+    raw = tx.get(claim_key(noted.id, noted.index))
+    if raw is not None and decode_claim(raw).since_s == noted.since_s:
+        end_claim(tx, bulk, session, noted.id, noted.index, done=False)
 
 
 def release_claim(

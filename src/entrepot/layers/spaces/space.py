@@ -189,13 +189,13 @@ class Space:
     @contextlib.contextmanager
     def _claiming(self) -> Generator[Want]:
         """Give back what the block claims, if it is cut short: by Ctrl-C after the commit."""
-        noted: list[tuple[int, int]] = []
+        noted: list[core.Noted] = []
         try:
             yield core.CLAIM_ONE._replace(noted=noted)
         except BaseException:
-            for id, index in noted:
+            for claim in noted:
                 session = self._engine.session.id
-                self._engine.write(core.end_claim, self._bulk, session, id, index, False)
+                self._engine.write(core.undo_claim, self._bulk, session, claim)
             raise
 
     # Iterators.
@@ -354,11 +354,12 @@ class Space:
                 self._dry.add(key)
             else:
                 self._dry.discard(key)
-        waiter = self.join_line(variable, want)
-        if isinstance(waiter, Taken):
-            return waiter
+        waiter = self.new_waiter()
         bells = [session_bell(waiter.session)]
         try:
+            taken = self.join_line(variable, want, waiter)
+            if isinstance(taken, Taken):
+                return taken
             while True:
                 seen = engine.listen(bells)
                 if engine.read(core.has_mail, waiter) or deadline.left() == 0:
@@ -371,9 +372,13 @@ class Space:
 
     # The steps of a wait, for this class and its async twin.
 
-    def join_line(self, variable: str, want: Want) -> Taken | Waiter:
+    def new_waiter(self) -> Waiter:
+        """Return who will wait: known before, so that the wait can be undone at any moment."""
+        return Waiter(self._engine.session.id, next(_waiter_numbers))
+
+    def join_line(self, variable: str, want: Want, waiter: Waiter | None = None) -> Taken | Waiter:
         """Take a value if there is one; else join the line of those who wait."""
-        waiter = Waiter(self._engine.session.id, next(_waiter_numbers))
+        waiter = self.new_waiter() if waiter is None else waiter
         taken = self._engine.write(
             core.take_or_wait, self._bulk, self._instance, self._key(variable), want, waiter
         )
