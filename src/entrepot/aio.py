@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import sys
 import threading
@@ -31,7 +32,7 @@ from entrepot.errors import EntrepotError, NotFoundError
 from entrepot.layers.objects import ObjectId, ObjectInfo, Objects, Usage
 from entrepot.layers.spaces import Claim, Space, SpaceInfo, Values, VariableInfo, core
 from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
-from entrepot.layers.spaces.records import FETCH, session_bell
+from entrepot.layers.spaces.records import FETCH, FIND, session_bell
 from entrepot.waiting import Deadline
 
 __all__ = [
@@ -59,8 +60,11 @@ async def open(
     data_directory: str | os.PathLike[str] | None = None,
 ) -> AsyncDepot:
     """Open a depot; see `entrepot.open`."""
-    found = await asyncio.to_thread(
-        depots.open, name, memory=memory, directory=directory, data_directory=data_directory
+    found = await _in_thread(
+        lambda: depots.open(
+            name, memory=memory, directory=directory, data_directory=data_directory
+        ),
+        Depot.close,
     )
     return AsyncDepot(found)
 
@@ -68,8 +72,16 @@ async def open(
 @contextlib.asynccontextmanager
 async def temporary(*, memory: int | str | None = None) -> AsyncGenerator[AsyncDepot]:
     """Make a depot of its own for the block; see `entrepot.temporary`."""
-    with depots.temporary(memory=memory) as made:
+    manager = depots.temporary(memory=memory)
+
+    def end(*_: object) -> None:
+        manager.__exit__(None, None, None)
+
+    made = await _in_thread(manager.__enter__, end)
+    try:
         yield AsyncDepot(made)
+    finally:
+        await asyncio.shield(asyncio.to_thread(end))
 
 
 class AsyncDepot:
@@ -201,7 +213,7 @@ class AsyncObjects:
 
     async def get_many(self, ids: Iterable[int]) -> list[Any]:
         """Return the values of several objects, as they were at one moment."""
-        return self._sync.get_many(ids)
+        return await asyncio.to_thread(self._sync.get_many, ids)
 
     async def meta(self, id: int) -> dict[str, Any]:
         """Return what is known of an object without loading it."""
@@ -215,6 +227,8 @@ class AsyncObjects:
         self, ids: int | Iterable[int], *, deep: bool = True, force: bool = False
     ) -> int:
         """Delete one object or several; return how many are gone."""
+        if isinstance(ids, Iterable):
+            return await asyncio.to_thread(self._sync.delete, ids, deep=deep, force=force)
         return self._sync.delete(ids, deep=deep, force=force)
 
     async def list(
@@ -257,7 +271,7 @@ class AsyncObjects:
         self, pattern: str = "*", *, regex: bool = False, limit: int | None = None
     ) -> dict[str, ObjectId]:
         """Return names that match, with their ids, by name."""
-        return self._sync.names(pattern, regex=regex, limit=limit)
+        return await asyncio.to_thread(self._sync.names, pattern, regex=regex, limit=limit)
 
 
 class _Mailroom:
@@ -333,16 +347,13 @@ class AsyncSpace:
 
     async def try_find(self, variable: str, default: Any = None) -> Any:
         """Return a value and leave it there; `default` if there is none."""
-        return self.sync.try_find(variable, default)
+        return await self._run(self.sync.try_find, variable, default)
 
     async def try_fetch(self, variable: str, default: Any = None) -> Any:
         """Take a value; `default` if there is none."""
         if not self.persistent:
             return self.sync.try_fetch(variable, default)
-        taken = await _in_thread(
-            lambda: self.sync.take(variable, core.FETCH_ONE),
-            lambda taken: taken is not None and self.sync.restore(variable, taken),
-        )
+        taken = await self.take(variable, core.FETCH_ONE)
         return default if taken is None else self.sync.loaded(taken, variable)
 
     async def find(self, variable: str, *, timeout: float | None = None) -> Any:
@@ -397,7 +408,13 @@ class AsyncSpace:
 
     async def variables(self) -> list[VariableInfo]:
         """Return the variables by name, with how many values and waiters they have."""
-        return self.sync.variables()
+        return await asyncio.to_thread(self.sync.variables)
+
+    # The steps of a wait, for this class and its iterators.
+
+    async def take(self, variable: str, want: Want) -> Taken | None:
+        """Find or fetch a value without waiting; None if there is none."""
+        return await self._step(variable, want, lambda: self.sync.take(variable, want))
 
     async def wait(self, variable: str, want: Want, timeout: float | None) -> Taken:
         """Take a value, or wait for one.
@@ -408,30 +425,44 @@ class AsyncSpace:
         """
         deadline = Deadline(timeout)
         space = self.sync
-
-        def give_back(taken: object) -> None:
-            if isinstance(taken, Waiter):
-                space.cancel_wait(taken)
-            elif isinstance(taken, Taken) and want.claim:
-                space.end_claim(taken, done=False)
-            elif isinstance(taken, Taken) and want.kind == FETCH:
-                space.restore(variable, taken)
-
-        async def run(step: Callable[[], S]) -> S:
-            return await _in_thread(step, give_back) if self.persistent else step()
-
-        waiter = await run(lambda: space.join_line(variable, want))
-        if isinstance(waiter, Taken):
-            return waiter
+        if want.kind == FIND or deadline.timeout == 0:
+            taken = await self.take(variable, want)
+            if taken is not None:
+                return taken
+            if deadline.timeout == 0:
+                raise space.came_too_late(variable, deadline)
+        waiter = space.new_waiter()
         try:
+            taken = await self._step(
+                variable, want, lambda: space.join_line(variable, want, waiter)
+            )
+            if isinstance(taken, Taken):
+                return taken
             await self._mailroom.arrival(waiter, deadline.left())
-            return await run(lambda: space.leave_line(variable, want, waiter, deadline))
+            return await self._step(
+                variable, want, lambda: space.leave_line(variable, want, waiter, deadline)
+            )
         except BaseException:
             if self.persistent:
                 await asyncio.shield(asyncio.to_thread(space.cancel_wait, waiter))
             else:
                 space.cancel_wait(waiter)
             raise
+
+    async def _step(self, variable: str, want: Want, step: Callable[[], S]) -> S:
+        """Do a step of a wait: in a thread if it may wait for a disk."""
+        if not self.persistent:
+            return step()
+
+        def give_back(taken: object) -> None:
+            if isinstance(taken, Waiter):
+                self.sync.cancel_wait(taken)
+            elif isinstance(taken, Taken) and want.claim:
+                self.sync.end_claim(taken, done=False)
+            elif isinstance(taken, Taken) and want.kind == FETCH:
+                self.sync.restore(variable, taken)
+
+        return await _in_thread(step, give_back)
 
 
 class AsyncClaim:
@@ -483,19 +514,19 @@ class AsyncValues:
         return self
 
     async def __anext__(self) -> Any:
-        values = self._values
-        if not values.waits:
-            try:
-                return next(values)
-            except StopIteration:
-                raise StopAsyncIteration from None
+        space, values = self._space, self._values
         while not values.has_ended:
+            want = values.want()
             try:
-                taken = await self._space.wait(values.variable, values.want(), values.timeout)
+                if values.waits:
+                    taken = await space.wait(values.variable, want, values.timeout)
+                else:
+                    taken = await space.take(values.variable, want)
             except (Ended, NotFoundError):
+                taken = None
+            if taken is None:
                 values.end()
-                break
-            if values.is_new(taken):
+            elif values.is_new(taken):
                 return values.accept(taken)
         raise StopAsyncIteration
 
@@ -544,20 +575,36 @@ def _is_large(value: object) -> bool:
 
 
 def _guess_bytes(value: object, depth: int) -> int:
-    size = getattr(value, "nbytes", None)
+    size = _told(value, "nbytes")
     if isinstance(size, int):
         return size
+    shape = _told(value, "shape")  # of a dataframe, which would count its strings one by one
+    if isinstance(shape, tuple) and all(isinstance(n, int) for n in cast("Any", shape)):
+        return math.prod(cast("tuple[int, ...]", shape)) * 8
     if isinstance(value, (bytes, bytearray, str)):
         return len(value)
     own = sys.getsizeof(value, 0)
-    if not depth:
+    parts = value
+    if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        parts = _told(value, "__dict__")
+    if not depth or not parts:
         return own
-    if isinstance(value, Mapping):
-        items = list(itertools.islice(cast("Mapping[Any, Any]", value).values(), _ITEMS_MAX))
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        items = list(itertools.islice(cast("Iterable[Any]", value), _ITEMS_MAX))
+    if isinstance(parts, Mapping):
+        values: Iterable[object] = cast("Mapping[object, object]", parts).values()
+    elif isinstance(parts, (list, tuple, set, frozenset)):
+        values = cast("Iterable[object]", parts)
     else:
         return own
+    items = list(itertools.islice(values, _ITEMS_MAX))
     share = sum(_guess_bytes(item, depth - 1) for item in items)
-    length = len(cast("Any", value))
-    return own + (share * length // len(items) if items else 0)
+    return own + share * len(cast("Any", parts)) // len(items)
+
+
+def _told(value: object, attribute: str) -> object:
+    """Return what a value says of itself; whatever a user's class does instead is no size."""
+    if isinstance(value, type):
+        return None
+    try:
+        return getattr(value, attribute, None)
+    except Exception:  # noqa: BLE001 it is only a guess: storing the value tells what is wrong
+        return None

@@ -90,6 +90,7 @@ INNER = {
         "loaded",
         "claimed",
         "new_waiter",
+        "came_too_late",
         "join_line",
         "leave_line",
         "cancel_wait",
@@ -105,7 +106,7 @@ INNER = {
 TWINS = [
     (entrepot.Depot, aio.AsyncDepot, {"sync"}),
     (Objects, aio.AsyncObjects, set()),
-    (Space, aio.AsyncSpace, {"sync", "wait"}),
+    (Space, aio.AsyncSpace, {"sync", "take", "wait"}),
     (Claim, aio.AsyncClaim, {"sync"}),
     (Values, aio.AsyncValues, set()),
 ]
@@ -356,6 +357,113 @@ async def test_the_loop_runs_on_while_tasks_wait(space: aio.AsyncSpace) -> None:
         await idle
 
 
+async def test_what_waits_for_a_disk_never_runs_on_the_loop(
+    depot: aio.AsyncDepot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = await depot.space("s", persistent=True)
+    write = space.sync.engine.write
+    here = threading.get_ident()
+
+    def write_elsewhere(*arguments: Any) -> Any:
+        assert threading.get_ident() != here
+        return write(*arguments)
+
+    monkeypatch.setattr(space.sync.engine, "write", write_elsewhere)
+    await space.declare("v", "fifo")
+    for value in (1, BIG):
+        for _ in range(9):
+            await space.store("v", value)
+        await space.find("v")
+        await space.fetch("v")
+        await space.try_fetch("v")
+        await (await space.claim("v")).release()
+        claim = await space.try_claim("v")
+        assert claim is not None
+        await claim.done()
+        async with await space.claim("v"):
+            pass
+        await anext(space.ifind("v"))
+        await anext(space.ifetch("v"))
+        await anext(space.ifind_try("v"))
+        assert len([value async for value in space.ifetch_try("v")]) == 4
+    for wait in (space.find, space.fetch, space.claim):
+        for timeout in (0, 0.001):
+            with pytest.raises(WaitTimeoutError):
+                await wait("v", timeout=timeout)
+        task = asyncio.create_task(wait("v"))
+        await waiting(space)
+        task.cancel()
+        await asyncio.wait([task])
+    await space.delete("v")
+
+
+class Holder:
+    """Holds something large in an attribute."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Shy:
+    """Says nothing of its size."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+LARGE = np.zeros(200_000)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_large"),
+    [
+        pytest.param(LARGE, True, id="array"),
+        pytest.param([1, LARGE], True, id="list"),
+        pytest.param({"a": (LARGE,)}, True, id="dict of tuples"),
+        pytest.param(Holder(LARGE), True, id="object"),
+        pytest.param([Holder([LARGE])], True, id="list of objects"),
+        pytest.param([b"x" * 1000] * 2000, True, id="many bytes"),
+        pytest.param("x" * 2_000_000, True, id="text"),
+        pytest.param(Holder(1), False, id="small object"),
+        pytest.param([BIG[:1000]] * 20, False, id="small arrays"),
+        pytest.param([], False, id="nothing"),
+        pytest.param(np.ndarray, False, id="class"),
+        pytest.param(Shy(), False, id="shy"),
+    ],
+)
+async def test_what_is_large_is_guessed_through_containers(value: object, is_large: bool) -> None:
+    assert aio._is_large(value) is is_large
+
+
+async def test_a_dataframe_is_guessed_without_a_look_at_its_strings() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": ["x"] * 200_000})
+    assert aio._is_large({"frame": frame})
+    assert not aio._is_large({"frame": frame[:1000]})
+
+
+async def test_a_cancelled_open_leaves_no_depot_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[entrepot.Depot] = []
+    may_open = threading.Event()
+
+    def open_late(*arguments: Any, **keywords: Any) -> entrepot.Depot:
+        may_open.wait(PATIENCE_S)
+        opened.append(entrepot.open(*arguments, **keywords))
+        return opened[0]
+
+    monkeypatch.setattr(aio.depots, "open", open_late)
+    opening = aio.open("late", directory=tmp_path / "memory", data_directory=tmp_path / "data")
+    task = asyncio.create_task(opening)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    may_open.set()
+    await until(lambda: opened and opened[0].closed, "what was opened too late is closed")
+
+
 # Time, and cancelling.
 
 
@@ -364,6 +472,7 @@ async def test_a_wait_ends_in_time_and_leaves_the_line(space: aio.AsyncSpace, ta
     for timeout in (0, 0.01):
         with pytest.raises(WaitTimeoutError, match=f"s/v within {timeout} seconds"):
             await getattr(space, take)("v", timeout=timeout)
+        assert bool(await space.variables()) is (timeout > 0), "no time makes no variable"
     for bad, error in ((-1, LimitError), ("1", TypeMismatchError)):
         with pytest.raises(error):
             await getattr(space, take)("v", timeout=bad)

@@ -1,7 +1,6 @@
 """The async twin: the same names, and waits that cost no thread."""
 
 import asyncio
-import inspect
 import threading
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 import entrepot
 from entrepot import aio
-from entrepot.layers.spaces import Claim, Space, Values, core
+from entrepot.layers.spaces import core
 
 
 def _run(main, tmp_path):
@@ -23,42 +22,6 @@ def _run(main, tmp_path):
                 assert await depot.check() == []
 
     asyncio.run(with_depot())
-
-
-def _methods(cls, leave_out=()):
-    return {
-        name: list(inspect.signature(function).parameters)
-        for name, function in inspect.getmembers(cls, inspect.isfunction)
-        if not name.startswith("_") and name not in leave_out
-    }
-
-
-@pytest.mark.parametrize(
-    ("twin", "other", "inner"),
-    [
-        (aio.AsyncDepot, entrepot.Depot, ()),
-        (aio.AsyncObjects, entrepot.Objects, ("use", "get_name_async")),
-        (
-            aio.AsyncSpace,
-            Space,
-            (
-                "use",
-                "take",
-                "loaded",
-                "claimed",
-                "join_line",
-                "leave_line",
-                "cancel_wait",
-                "end_claim",
-                "restore",
-            ),
-        ),
-        (aio.AsyncClaim, Claim, ()),
-        (aio.AsyncValues, Values, ("want", "is_new", "accept", "end")),
-    ],
-)
-def test_twins_have_the_same_methods_and_parameters(twin, other, inner):
-    assert _methods(twin, ("wait",)) == _methods(other, inner)
 
 
 def test_a_thousand_tasks_wait_without_a_thread_each_and_are_served_in_order(tmp_path):

@@ -342,7 +342,7 @@ class Space:
         if deadline.timeout == 0:
             taken = self.take(variable, want)
             if taken is None:
-                raise self._came_too_late(variable, deadline)
+                raise self.came_too_late(variable, deadline)
             return taken
         if not want.in_order:
             # Two processes that answer each other need no line, no mail and no sleep; nor a write
@@ -395,12 +395,13 @@ class Space:
         """
         taken = self._engine.write(core.collect, self._bulk, want, waiter)
         if taken is None:
-            raise self._came_too_late(variable, deadline)
+            raise self.came_too_late(variable, deadline)
         if taken is False:
             raise NotFoundError(f"{self.name}/{variable} was deleted while somebody waited for it")
         return taken
 
-    def _came_too_late(self, variable: str, deadline: Deadline) -> WaitTimeoutError:
+    def came_too_late(self, variable: str, deadline: Deadline) -> WaitTimeoutError:
+        """Return the error for a wait whose time is over."""
         return WaitTimeoutError(
             f"no value came into {self.name}/{variable} within {deadline.timeout} seconds"
         )
