@@ -415,6 +415,10 @@ def _encode_object(value: object) -> bytes | Encoded:
     picked: list[pickle.PickleBuffer] = []
     try:
         head = _dumps(value, picked)
+    except MemoryError:
+        raise  # nothing is wrong with the value
+    except RecursionError as error:
+        raise _too_deep(f"a {type(value).__name__} cannot be pickled") from error
     except Exception as error:  # noqa: BLE001 whatever a user's __reduce__ raises; re-raised below
         head = _cloudpickle(value, picked, error)
     else:
@@ -492,6 +496,8 @@ def _cloudpickle(
     try:
         pickler_class(out, protocol=5, buffer_callback=picked.append).dump(value)
         return out.getvalue()
+    except MemoryError:
+        raise
     except Exception as error:
         raise TypeMismatchError(f"a {type(value).__name__} cannot be pickled: {error}") from error
 
@@ -501,11 +507,20 @@ def _loads(head: bytes | memoryview, buffers: Sequence[memoryview | bytes]) -> A
         return pickle.loads(head, buffers=buffers)  # noqa: S301 within one user's depot; see the guide
     except MemoryError:
         raise  # nothing is wrong with the value
+    except RecursionError as error:
+        raise _too_deep("a stored value cannot be loaded here") from error
     except Exception as error:
         raise TypeMismatchError(
             f"a stored value cannot be loaded here: {type(error).__name__}: {error}",
             "the module that defines its class must be importable in this process",
         ) from error
+
+
+def _too_deep(what: str) -> TypeMismatchError:
+    return TypeMismatchError(
+        f"{what}: it is nested deeper than calls may be",
+        "sys.setrecursionlimit() raises the bound",
+    )
 
 
 # What is in a record, without loading it.

@@ -34,6 +34,7 @@ from entrepot.arena.bulk import Ref
 from entrepot.errors import CorruptError, TypeMismatchError
 from entrepot.layers import values
 from entrepot.layers.objects import Objects
+from entrepot.layers.spaces import Space
 from support.tiers import Rig
 
 COUNT = 30_000
@@ -603,6 +604,40 @@ def test_an_interrupt_while_pickling_is_no_error_of_the_value(objects: Objects) 
     with pytest.raises(KeyboardInterrupt):
         objects.put(Grudging(KeyboardInterrupt()))
     assert objects.count() == 0
+
+
+@pytest.mark.parametrize("cloudpickle", [True, False])
+def test_memory_that_runs_out_is_no_error_of_the_value(
+    objects: Objects, space: Space, monkeypatch: pytest.MonkeyPatch, cloudpickle: bool
+) -> None:
+    if not cloudpickle:
+        monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    several: list[Any] = [Grudging(MemoryError("no more")), [lambda: 0, Grudging(MemoryError())]]
+    for value in several[: 2 if cloudpickle else 1]:
+        for put in (objects.put, lambda value: space.store("v", value)):
+            with pytest.raises(MemoryError):
+                put(value)
+
+
+def deeper() -> None:
+    deeper()
+
+
+class Deep:
+    """Calls itself without end when it is loaded."""
+
+    def __reduce__(self) -> Any:
+        return deeper, ()
+
+
+def test_what_is_nested_too_deep_is_told_so(objects: Objects) -> None:
+    with pytest.raises(TypeMismatchError, match="pickled: it is nested deeper") as caught:
+        objects.put(Grudging(RecursionError()))
+    assert "setrecursionlimit" in caught.value.hint
+    key = objects.put(Deep())
+    with pytest.raises(TypeMismatchError, match="loaded here: it is nested deeper") as caught:
+        objects.get(key)
+    assert "setrecursionlimit" in caught.value.hint
 
 
 class Strided:
