@@ -158,7 +158,7 @@ class Arena:
     def draft(self, buffers: Sequence[memoryview]) -> Generator[Draft]:
         """Write the buffers one after the other, each at a multiple of 64 bytes."""
         draft = self._take(sum(map(_aligned, map(len, buffers))) or _ALIGNMENT)
-        at, size = draft.ref
+        at = draft.ref.at
         try:
             if failpoints.ARMED:
                 failpoints.hit("arena.allocated")

@@ -63,7 +63,7 @@ def _check_numbers(value: Any) -> None:
 
 
 class Connection:
-    """A socket on which messages and raw bytes go to and fro. For one thread at a time."""
+    """A socket on which messages and raw bytes go both ways. For one thread at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock

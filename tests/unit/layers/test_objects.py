@@ -539,3 +539,33 @@ def test_what_is_no_series_of_things_is_a_type_error(objects: Objects) -> None:
         with pytest.raises(TypeError):
             use()
     assert objects.count() == 0
+
+
+# A depot that is full to the brim.
+
+
+def test_a_delete_in_parts_takes_trees_before_their_members(
+    rig: Rig, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = [objects.put(number) for number in range(3)]  # their numbers are used again
+    objects.delete(early)
+    members = [objects.put(number) for number in range(30)]
+    for id, some in zip(early, (members[:10], members[5:20], members), strict=True):
+        with monkeypatch.context() as patch:
+            patch.setattr(objects, "_ids", types.SimpleNamespace(next=lambda id=id: int(id)))
+            assert objects.create({}, {str(member): member for member in some}) == id
+    write = rig.tier.engine.write
+    parts: list[int] = []
+
+    def write_little(fn: Any, *arguments: Any) -> Any:
+        if fn is core.delete_many:
+            parts.append(len(arguments[1]))
+            if parts[-1] > 10:
+                raise OutOfMemoryError("the catalog is full")
+        return write(fn, *arguments)
+
+    monkeypatch.setattr(rig.tier.engine, "write", write_little)
+    assert objects.delete([*members, *early], deep=False) == 33
+    assert parts[0] == 33
+    assert sum(parts[1:]) == 33
+    assert objects.count() == 0

@@ -11,6 +11,7 @@ and those of `names`. Ids are 64 bits, never reused, and sort by age.
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Container, Iterable
 
 from entrepot import settings
@@ -37,6 +38,7 @@ __all__ = [
     "put_tree",
     "read_records",
     "read_tree",
+    "trees_first",
 ]
 
 OBJECT = Prefix("object")
@@ -137,6 +139,22 @@ def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, for
     if deleted:
         tx.put(COUNT, (count_objects(tx) - deleted).to_bytes(8, "big"))
     return deleted
+
+
+def trees_first(tx: Transaction, numbers: Iterable[int]) -> list[int]:
+    """Return some objects in an order in which each tree comes before its members.
+
+    Ids do not tell: a process takes them in advance, and may make a tree of what another one
+    put later.
+    """
+    users: dict[int, set[int]] = {number: set() for number in numbers}
+    for number in users:
+        record = tx.get(object_key(number))
+        tree = values.tree_of(record) if record is not None else None
+        for member in tree.members.values() if tree is not None else ():
+            if member in users:
+                users[member].add(number)
+    return list(graphlib.TopologicalSorter(users).static_order())
 
 
 def _remove(tx: Transaction, bulk: Bulk, number: int) -> set[int]:

@@ -248,9 +248,9 @@ class Objects:
             if len(numbers) <= _FEW:
                 raise
         # The catalog is so full that there are no pages to delete all at once. Nothing was
-        # refused; trees are younger than their members, so they go first.
+        # refused, and nothing is refused below: each tree goes before its members.
         deleted = 0
-        numbers.sort(reverse=True)
+        numbers = self._engine.read(core.trees_first, numbers)
         for begin in range(0, len(numbers), _FEW):
             few = numbers[begin : begin + _FEW]
             deleted += self._engine.write(core.delete_many, self._bulk, few, deep, force)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
+import weakref
 from collections.abc import Generator, Iterator
 from types import TracebackType
 from typing import Any
@@ -418,8 +419,6 @@ class Claim:
     index: int
     """The value's index in its variable: 0 for the first that was ever stored."""
 
-    _ended = True  # until it has begun
-
     def __init__(self, tier: Tier, variable: str, session: int, taken: Taken) -> None:
         self.variable = variable
         self.index = taken.index
@@ -428,6 +427,10 @@ class Claim:
         self._session = session
         self._id = taken.id
         self._ended = False
+        # Not __del__: a Ctrl-C that comes inside a finalizer is lost, and this one would run at the
+        # end of each claim. This runs at the end of those only that were dropped.
+        self._ref: Any = weakref.ref(self, _warn_of_dropped)
+        _open_claims[self._ref] = f"{variable}[{taken.index}]"
 
     def done(self) -> None:
         """Say that the work is done: the value is gone for good.
@@ -459,19 +462,12 @@ class Claim:
             core.end_claim, self._tier.bulk, self._session, self._id, self.index, done
         )
         self._ended = True
+        _open_claims.pop(self._ref, None)
+        self._ref = None
         if done and not was_held:
             raise ConflictError(
                 f"the claim of {self.variable}[{self.index}] was given back meanwhile",
                 "the depot was closed here; somebody else may do the work again",
-            )
-
-    def __del__(self) -> None:
-        if not self._ended:  # a finalizer must not use the depot: the process's end gives it back
-            warnings.warn(
-                f"the claim of {self.variable}[{self.index}] was dropped: end it, or use 'with'",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
             )
 
     def __enter__(self) -> Claim:
@@ -485,6 +481,19 @@ class Claim:
     ) -> None:
         if not self._ended:
             self._end(done=kind is None)
+
+
+_open_claims: dict[weakref.ref[Any], str] = {}
+"""Claims that have not ended, and what they are of."""
+
+
+def _warn_of_dropped(ref: weakref.ref[Any]) -> None:
+    """Warn of a claim that nobody can end any more: the process's end gives it back."""
+    name = _open_claims.pop(ref, None)
+    if name is not None:
+        warnings.warn(
+            f"the claim of {name} was dropped: end it, or use 'with'", ResourceWarning, stacklevel=2
+        )
 
 
 class Values(Iterator[Any]):
