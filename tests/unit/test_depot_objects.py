@@ -286,6 +286,22 @@ def test_a_full_depot_says_who_holds_what_and_works_again_after_a_delete(depot):
     assert depot.statistics().memory_used <= depot.statistics().memory_max
 
 
+def test_a_catalog_full_of_trees_lets_them_be_deleted_at_once(depot):
+    keys: list[entrepot.ObjectId] = []
+
+    def fill():
+        while True:
+            keys.extend(depot.objects.put_many([b"x" * 10_000] * 50))
+            keys.append(depot.objects.create({}, {str(key): key for key in keys[-50:]}))
+
+    with pytest.raises(entrepot.OutOfMemoryError):
+        fill()
+    assert len(keys) > 1000
+    assert depot.objects.delete(keys) == len(keys)
+    assert depot.objects.count() == 0
+    assert depot.check() == []
+
+
 def test_a_catalog_full_of_small_objects_lets_them_be_deleted(depot):
     keys: list[entrepot.ObjectId] = []
 

@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import threading
 import time
+import types
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,9 +20,10 @@ from entrepot.errors import (
     ConflictError,
     LimitError,
     NotFoundError,
+    OutOfMemoryError,
     TypeMismatchError,
 )
-from entrepot.layers.objects import ObjectId, Objects
+from entrepot.layers.objects import ObjectId, Objects, core
 from support.conditions import PATIENCE_S
 from support.tiers import Rig, memory_tier
 

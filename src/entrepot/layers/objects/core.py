@@ -11,7 +11,6 @@ and those of `names`. Ids are 64 bits, never reused, and sort by age.
 
 from __future__ import annotations
 
-import graphlib
 from collections.abc import Container, Iterable
 
 from entrepot import settings
@@ -147,6 +146,8 @@ def trees_first(tx: Transaction, numbers: Iterable[int]) -> list[int]:
     Ids do not tell: a process takes them in advance, and may make a tree of what another one
     put later.
     """
+    import graphlib  # this is rare
+
     users: dict[int, set[int]] = {number: set() for number in numbers}
     for number in users:
         record = tx.get(object_key(number))
