@@ -291,7 +291,7 @@ class Depot:
             catalog_used=(info["last_pgno"] + 1) * stat["psize"],
             arena=attached.arena.statistics(),
             objects=self.objects.count(),
-            spaces=len(self._spaces.list()),
+            spaces=self._spaces.count(),
             sessions=len(self.sessions()),
             durable_bytes=durable.stat().st_size if durable.exists() else 0,
         )

@@ -111,6 +111,32 @@ def test_variables_are_listed_by_name_with_their_counts(rig: Rig) -> None:
 # Deleting.
 
 
+def test_workspaces_are_counted_without_a_look_at_their_variables(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from entrepot.layers.spaces import workspaces
+
+    def has_any() -> bool:
+        return rig.tier.engine.read(workspaces.has_any)
+
+    assert not has_any()
+    rig.spaces._volatile.engine.write(workspaces.mark_persistent, "half")
+    assert not has_any(), "the mark of a persistent workspace is none"
+    assert rig.spaces.count() == 0
+    for name in ("a", "b"):
+        rig.space(name).store("v", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(workspaces, "list_variables", None)
+        assert rig.spaces.count() == 2
+        assert has_any()
+        if rig.depot is not None:
+            assert rig.depot.statistics().spaces == 2
+    for name in ("a", "b", "half"):
+        rig.spaces.delete(name)
+    assert rig.spaces.count() == 0
+    assert not has_any()
+
+
 def test_deleting_a_workspace_frees_all_that_was_in_it(rig: Rig) -> None:
     space = rig.space()
     for name in ("v", "w"):
@@ -199,6 +225,17 @@ def test_a_name_belongs_to_one_tier(rig: Rig) -> None:
     again = rig.spaces.open("disk", owned=False, persistent=False, create=True)
     assert not again.persistent
     assert again.try_find("v") is None
+
+
+def test_a_persistent_workspace_whose_maker_died_half_way_is_deleted(rig: Rig) -> None:
+    from entrepot.layers.spaces import workspaces
+
+    rig.spaces._volatile.engine.write(workspaces.mark_persistent, "half")
+    rig.spaces.delete("half")
+    assert rig.spaces.list() == []
+    with pytest.raises(NotFoundError):
+        rig.spaces.delete("half")
+    assert not rig.spaces.open("half", owned=False, persistent=False, create=True).persistent
 
 
 def test_a_persistent_workspace_whose_maker_died_half_way_is_finished(rig: Rig) -> None:

@@ -112,6 +112,13 @@ class Spaces:
             found += self._durable().engine.read(_list, True)
         return sorted(found, key=lambda info: info.name)
 
+    def count(self) -> int:
+        """Return how many workspaces both tiers have, without a look at what is in them."""
+        count = self._volatile.engine.read(workspaces.count_workspaces)
+        if self._has_durable():
+            count += self._durable().engine.read(workspaces.count_workspaces)
+        return count
+
     def _is_persistent(self, name: str) -> bool:
         marked = self._volatile.engine.read(workspaces.look_up, name)
         if marked is not None:

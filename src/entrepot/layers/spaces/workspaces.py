@@ -204,6 +204,11 @@ def has_any(tx: Transaction) -> bool:
     return bool(tx.range(INSTANCE.begin, INSTANCE.end, limit=1))
 
 
+def count_workspaces(tx: Transaction) -> int:
+    """Return how many workspaces this tier has, without a look at what is in them."""
+    return len(tx.range(INSTANCE.begin, INSTANCE.end))
+
+
 def has_trash(tx: Transaction) -> bool:
     """Tell whether there is something to sweep."""
     return bool(tx.range(TRASH.begin, TRASH.end, limit=1))
