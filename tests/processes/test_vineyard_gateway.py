@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -272,3 +273,23 @@ def test_a_port_in_use_and_a_senseless_size_are_refused(
     for size in ("1000", "nonsense", 5, "-1"):
         with pytest.raises(RuntimeError), start_vineyardd(size=size):
             pass
+
+
+def test_a_forked_child_has_a_connection_of_its_own(both: tuple[Client, Client, int]) -> None:
+    local, remote, _ = both
+    id = remote.put(np.arange(1000))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            for _ in range(50):
+                assert (remote.get(id) == np.arange(1000)).all()
+            remote.close()
+            code = 0
+        finally:
+            os._exit(code)
+    for _ in range(50):
+        assert (remote.get(id) == np.arange(1000)).all()
+    assert os.waitpid(child, 0)[1] == 0
+    assert remote.connected
+    local.delete(id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -41,8 +42,19 @@ class RemoteStore:
         self.endpoint = f"{host}:{port}"
         self._lock = threading.Lock()
         self._connection, told = self._connect()
+        self._pid = os.getpid()
         self.instance_id = int(told["instance_id"])
         self.version = str(told.get("version", "0.0.0"))
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Generator[Connection]:
+        """Yield the connection, to this thread alone; in a forked child, one of its own."""
+        if self._pid != os.getpid():
+            self._lock = threading.Lock()
+            self._connection, _ = self._connect()  # what was inherited is the parent's
+            self._pid = os.getpid()
+        with self._lock:
+            yield self._connection
 
     def _connect(self) -> tuple[Connection, dict[str, Any]]:
         try:
@@ -73,7 +85,7 @@ class RemoteStore:
 
     def close(self) -> None:
         """Leave the server; may be repeated."""
-        if self._connection.is_open:
+        if self._pid == os.getpid() and self._connection.is_open:
             with contextlib.suppress(OSError), self._lock:
                 self._connection.send({"type": "exit_request"})
             self._connection.close()
@@ -84,10 +96,8 @@ class RemoteStore:
 
     def _ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Send a command and return the reply."""
-        with self._lock:
-            return self._connection.ask(
-                {"type": f"{command}_request", **arguments}, f"{command}_reply"
-            )
+        with self._exclusive() as connection:
+            return connection.ask({"type": f"{command}_request", **arguments}, f"{command}_reply")
 
     @contextlib.contextmanager
     def _apart(self) -> Generator[Connection]:
@@ -153,8 +163,7 @@ class RemoteStore:
         size = blob.nbytes
         if not size:
             return EMPTY_BLOB
-        with self._lock:
-            connection = self._connection
+        with self._exclusive() as connection:
             request = {
                 "type": "create_remote_buffer_request",
                 "size": size,
@@ -223,8 +232,7 @@ class RemoteStore:
         }
         request |= {str(at): id for at, id in enumerate(ids)}
         found: dict[int, memoryview] = {}
-        with self._lock:
-            connection = self._connection
+        with self._exclusive() as connection:
             reply = connection.ask(request, "get_buffers_reply")
             payloads = reply.get("payloads") or [reply[str(at)] for at in range(reply["num"])]
             try:
@@ -290,8 +298,8 @@ class RemoteStore:
         self, pattern: str, *, regex: bool, limit: int, buffers: bool = True
     ) -> list[ObjectMeta]:
         """Return the metadata of objects whose type name matches, and then of sealed blobs."""
-        with self._lock:
-            reply = self._connection.ask(
+        with self._exclusive() as connection:
+            reply = connection.ask(
                 {"type": "list_data_request", "pattern": pattern, "regex": regex, "limit": limit},
                 "get_data_reply",
             )
@@ -362,8 +370,8 @@ class RemoteStore:
 
     def cluster(self) -> dict[int, dict[str, Any]]:
         """Return what is known of the instances, by number."""
-        with self._lock:
-            reply = self._connection.ask({"type": "cluster_meta"}, "cluster_meta")
+        with self._exclusive() as connection:
+            reply = connection.ask({"type": "cluster_meta"}, "cluster_meta")
         return {int(key[1:]): told for key, told in reply["meta"].items()}
 
     def status(self) -> Status:
