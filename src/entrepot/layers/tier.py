@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from entrepot import settings
+from entrepot.arena import Arena
 from entrepot.arena.bulk import Bulk, Ref
 from entrepot.engine.ids import Ids
 from entrepot.engine.protocol import Engine, Transaction
 from entrepot.layers import values
 
-__all__ = ["Found", "Tier", "load", "open_record", "release_record"]
+__all__ = ["Found", "Tier", "can_pin", "load", "open_record", "release_record"]
 
 
 @dataclass(slots=True)
@@ -24,6 +26,11 @@ class Tier:
 
 Found = tuple[bytes, memoryview | None]
 """A record, and a view of its bytes outside the catalog, pinned when the record was read."""
+
+
+def can_pin(bulk: Bulk) -> bool:
+    """Tell whether a view just now is one of the bytes, where that can be: no copy of them."""
+    return not isinstance(bulk, Arena) or bulk.pins.count < settings.PINS_PER_SESSION
 
 
 def open_record(tx: Transaction, bulk: Bulk, record: bytes) -> Found:

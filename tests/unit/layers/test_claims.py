@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
+from entrepot import settings
 from entrepot.engine.memory import MemoryEngine, MemoryStore
 from entrepot.errors import ClosedError, ConflictError
 from entrepot.layers.spaces import Claim, Space, Spaces, core
@@ -361,3 +363,93 @@ def test_a_wait_of_no_time_leaves_no_variable_behind(space: Space) -> None:
         with pytest.raises(TimeoutError):
             call("v", timeout=0)
     assert space.variables() == []
+
+
+# More large values than can be pinned.
+
+
+@pytest.fixture
+def copied(rig: Rig, space: Space, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Take all pins; note of each copy of a value whether it was made inside a write."""
+    if not rig.is_zero_copy:
+        pytest.skip("there is no arena")
+    key = rig.objects.put(BIG)
+    views = [rig.objects.get(key) for _ in range(settings.PINS_PER_SESSION)]
+    noted: list[bool] = []
+    is_writing = [False]
+    write, view = space.engine.write, rig.tier.bulk.view
+
+    def noted_write(*arguments: Any) -> Any:
+        is_writing[0] = True
+        try:
+            return write(*arguments)
+        finally:
+            is_writing[0] = False
+
+    def noted_view(*arguments: Any) -> Any:
+        noted.append(is_writing[0])
+        return view(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(space.engine, "write", noted_write)
+        patch.setattr(rig.tier.bulk, "view", noted_view)
+        yield noted
+    assert noted
+    assert not any(noted), "all other writers wait for the copy"
+    assert rig.problems() == []
+    assert len(views) == settings.PINS_PER_SESSION
+
+
+@pytest.mark.parametrize("call", ["fetch", "try_fetch"])
+def test_what_cannot_be_pinned_is_copied_outside_of_the_write(
+    rig: Rig, space: Space, copied: list[bool], call: str
+) -> None:
+    space.store("v", BIG)
+    space.store("v", BIG + 1)
+    assert (getattr(space, call)("v") == BIG).all()
+    assert (next(space.ifetch("v")) == BIG + 1).all()
+    assert counts(space, "v") == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("call", ["claim", "try_claim"])
+def test_a_claim_that_cannot_be_pinned_is_copied_outside_of_the_write(
+    rig: Rig, space: Space, copied: list[bool], call: str
+) -> None:
+    space.store("v", BIG)
+    for is_done in (False, True):
+        claim = getattr(space, call)("v")
+        assert (claim.value == BIG).all()
+        assert counts(space, "v") == (0, 0, 0, 1)
+        claim.done() if is_done else claim.release()
+    assert counts(space, "v") == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["find", "fetch", "claim"])
+def test_what_was_given_and_cannot_be_pinned_is_copied_outside_of_the_write(
+    rig: Rig, space: Space, copied: list[bool], kind: str
+) -> None:
+    want = {"find": core.FIND_ONE, "fetch": core.FETCH_ONE, "claim": core.CLAIM_ONE}[kind]
+    waiting = InLine(space, "v", want)
+    space.store("v", BIG)
+    taken = waiting.taken()
+    assert (space.loaded(taken) == BIG).all()
+    if kind == "claim":
+        space.end_claim(taken, done=True)
+    assert counts(space, "v") == (kind == "find", 0, 0, 0)
+
+
+@pytest.mark.parametrize("call", ["fetch", "try_fetch", "claim", "try_claim"])
+def test_a_copy_for_which_there_is_no_memory_loses_nothing(
+    rig: Rig, space: Space, copied: list[bool], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    space.store("v", BIG)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    copied.append(False)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.tier.bulk, "view", fail)
+        with pytest.raises(MemoryError):
+            getattr(space, call)("v")
+    assert counts(space, "v") == (1, 0, 0, 0)

@@ -47,7 +47,7 @@ from entrepot.layers.spaces.records import (
     value_key,
     wait_key,
 )
-from entrepot.layers.tier import Found, open_record, release_record
+from entrepot.layers.tier import Found, can_pin, open_record, release_record
 
 __all__ = ["Position", "Taken", "Want"]
 
@@ -89,6 +89,8 @@ class Want(NamedTuple):
     """With `in_order`: only values behind this one."""
     noted: list[Noted] | None = None
     """With `claim`: where it is noted what was claimed, before the commit."""
+    opened: bool = True
+    """Whether the bytes are wanted at once; else the caller looks at them later."""
 
 
 FIND_ONE: Final = Want(FIND)
@@ -235,6 +237,7 @@ def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> T
     Raises:
         ConflictError: An iterator asks, and the variable is lifo or multi.
         Ended: An iterator asks, and its variable was deleted since.
+        OutOfPins: It is taken, and could not be looked at without a copy.
     """
     raw = tx.get(key)
     if raw is None:
@@ -251,21 +254,38 @@ def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> T
     if located is None:
         return None
     index, record = located
-    taken = Taken(variable.id, index, open_record(tx, bulk, record))
-    if want.kind == FETCH:
-        tx.delete(variable.values + pack_int(index))
-        _note_removed(variable, index)
-        if want.claim:
-            variable.claimed += 1
-            put_claim(tx, key, session, variable.id, index, record, want.noted)
-        else:
-            release_record(tx, bulk, record)
-        tx.put(key, encode(variable))
+    if want.kind == FIND:
+        return Taken(variable.id, index, open_record(tx, bulk, record))
+    taken = Taken(variable.id, index, _open_taken(tx, bulk, record, want.opened))
+    tx.delete(variable.values + pack_int(index))
+    _note_removed(variable, index)
+    if want.claim:
+        variable.claimed += 1
+        put_claim(tx, key, session, variable.id, index, record, want.noted)
+    else:
+        release_record(tx, bulk, record)
+    tx.put(key, encode(variable))
     return taken
 
 
 class Ended(Exception):  # noqa: N818 not an error: iteration is over
     """The variable that an iterator walks through was deleted."""
+
+
+class OutOfPins(Exception):  # noqa: N818 not an error: the caller takes another way
+    """All pins are set, so the bytes would be copied inside a write, for which others wait.
+
+    Who takes a value claims it first, unopened, and copies its bytes in a read.
+    """
+
+
+def _open_taken(tx: Transaction, bulk: Bulk, record: bytes, opened: bool = True) -> Found:
+    """Return a record that is being taken, its bytes pinned unless they are not wanted yet."""
+    if record[0] < values.BULK or not opened:
+        return record, None
+    if not can_pin(bulk):
+        raise OutOfPins
+    return open_record(tx, bulk, record)
 
 
 def _locate(tx: Transaction, variable: Variable) -> tuple[int, bytes]:
@@ -343,7 +363,11 @@ def _drop_only(tx: Transaction, bulk: Bulk, variable: Variable) -> None:
 
 
 def fetch(tx: Transaction, bulk: Bulk, key: bytes) -> Taken | None:
-    """Take a value out of the variable at `key`: the fast form of `take`."""
+    """Take a value out of the variable at `key`: the fast form of `take`.
+
+    Raises:
+        OutOfPins: It could not be looked at without a copy.
+    """
     raw = tx.get(key)
     if raw is None:
         return None
@@ -364,7 +388,7 @@ def fetch(tx: Transaction, bulk: Bulk, key: bytes) -> Taken | None:
     tx.put(key, encode(variable))
     if record[0] < values.BULK:
         return Taken(variable.id, index, (record, None))
-    found = open_record(tx, bulk, record)
+    found = _open_taken(tx, bulk, record)
     release_record(tx, bulk, record)
     return Taken(variable.id, index, found)
 
@@ -415,6 +439,15 @@ def mail_of(tx: Transaction, session: int) -> list[int]:
     return found
 
 
+def open_mail(tx: Transaction, bulk: Bulk, waiter: Waiter) -> Found:
+    """Look at what was given to a waiter, and leave it there."""
+    raw = tx.get(mail_key(waiter.session, waiter.number))
+    assert raw is not None, "somebody else took a waiter's mail"
+    record = decode_mail(raw).record
+    assert record is not None
+    return open_record(tx, bulk, record)
+
+
 def collect(
     tx: Transaction, bulk: Bulk, want: Want, waiter: Waiter
 ) -> Taken | Literal[False] | None:
@@ -422,6 +455,9 @@ def collect(
 
     Returns False if the variable was deleted while it waited. (Not an exception: that would
     undo the transaction, and the wait would not have ended.)
+
+    Raises:
+        OutOfPins: It could not be looked at without a copy; the wait has not ended.
     """
     held = tx.pop(held_key(waiter.session, "waiter", waiter.number))
     assert held is not None, "a wait ended twice"
@@ -431,7 +467,8 @@ def collect(
         return None
     if mail.record is None:
         return False
-    taken = Taken(mail.id, mail.index, open_record(tx, bulk, mail.record))
+    found = _open_taken(tx, bulk, mail.record, want.opened)
+    taken = Taken(mail.id, mail.index, found)
     if want.claim:
         raw = tx.get(wait.variable_key)
         if raw is not None:
@@ -511,6 +548,12 @@ def end_claim(tx: Transaction, bulk: Bulk, session: int, id: int, index: int, do
         return False
     release_claim(tx, bulk, key, id, index, done=done)
     return True
+
+
+def open_claim(tx: Transaction, bulk: Bulk, id: int, index: int) -> Found | None:
+    """Look at what is claimed; None if the variable was deleted, and the value with it."""
+    raw = tx.get(claim_key(id, index))
+    return None if raw is None else open_record(tx, bulk, decode_claim(raw).record)
 
 
 def undo_claim(tx: Transaction, bulk: Bulk, session: int, noted: Noted) -> None:

@@ -113,7 +113,10 @@ class Space:
             key = self._keys[variable]
         except (KeyError, TypeError):
             key = self._key(variable)
-        taken = self._engine.write(core.fetch, self._bulk, key)
+        try:
+            taken = self._engine.write(core.fetch, self._bulk, key)
+        except core.OutOfPins:
+            taken = self._take_copy(key, core.FETCH_ONE)
         if taken is None:
             self._check_open()
             return default
@@ -154,7 +157,8 @@ class Space:
         key = self._key(variable)
         taken = None
         if key not in self._dry:
-            taken = self._engine.write(core.fetch, self._bulk, key)
+            with contextlib.suppress(core.OutOfPins):  # then the long way
+                taken = self._engine.write(core.fetch, self._bulk, key)
         if taken is None:
             taken = self._wait(variable, core.FETCH_ONE, timeout)
         return self.loaded(taken, variable)
@@ -191,8 +195,14 @@ class Space:
     def _claiming(self) -> Generator[Want]:
         """Give back what the block claims, if it is cut short: by Ctrl-C after the commit."""
         noted: list[core.Noted] = []
-        try:
+        with self._undoing(noted):
             yield core.CLAIM_ONE._replace(noted=noted)
+
+    @contextlib.contextmanager
+    def _undoing(self, noted: list[core.Noted]) -> Generator[None]:
+        """Give back what the block notes as claimed, if it is cut short."""
+        try:
+            yield
         except BaseException:
             for claim in noted:
                 session = self._engine.session.id
@@ -275,10 +285,32 @@ class Space:
         """Find or fetch a value without waiting; None if there is none."""
         run = self._engine.read if want.kind == FIND else self._engine.write
         key = self._key(variable)
-        taken = run(core.take, self._bulk, key, want, self._engine.session.id)
+        try:
+            taken = run(core.take, self._bulk, key, want, self._engine.session.id)
+        except core.OutOfPins:
+            taken = self._take_copy(key, want)
         if taken is None:
             self._check_open()
         return taken
+
+    def _take_copy(self, key: bytes, want: Want) -> Taken | None:
+        """Take a value that cannot be pinned: claim it, copy its bytes, let go of it.
+
+        Nobody else waits while they are copied.
+        """
+        noted = [] if want.noted is None else want.noted
+        held = want._replace(claim=True, noted=noted, opened=False)
+        session = self._engine.session.id
+        with self._undoing(noted):
+            while True:
+                taken = self._engine.write(core.take, self._bulk, key, held, session)
+                if taken is None:
+                    return None
+                found = self._engine.read(core.open_claim, self._bulk, taken.id, taken.index)
+                if found is None or not want.claim:
+                    self.end_claim(taken, done=True)
+                if found is not None:  # else the variable was deleted just now
+                    return taken._replace(found=found)
 
     def _check_open(self) -> None:
         """Nothing was found: say so if that is because the workspace was deleted."""
@@ -380,9 +412,17 @@ class Space:
     def join_line(self, variable: str, want: Want, waiter: Waiter | None = None) -> Taken | Waiter:
         """Take a value if there is one; else join the line of those who wait."""
         waiter = self.new_waiter() if waiter is None else waiter
-        taken = self._engine.write(
-            core.take_or_wait, self._bulk, self._instance, self._key(variable), want, waiter
-        )
+        key = self._key(variable)
+        while True:
+            try:
+                taken = self._engine.write(
+                    core.take_or_wait, self._bulk, self._instance, key, want, waiter
+                )
+            except core.OutOfPins:
+                taken = self._take_copy(key, want)
+                if taken is None:
+                    continue  # somebody else was quicker
+            break
         if failpoints.ARMED:
             failpoints.hit("spaces.waiting")
         return waiter if taken is None else taken
@@ -394,7 +434,14 @@ class Space:
             WaitTimeoutError: Nothing was given.
             NotFoundError: The variable was deleted.
         """
-        taken = self._engine.write(core.collect, self._bulk, want, waiter)
+        try:
+            taken = self._engine.write(core.collect, self._bulk, want, waiter)
+        except core.OutOfPins:
+            found = self._engine.read(core.open_mail, self._bulk, waiter)
+            unopened = want._replace(opened=False)
+            taken = self._engine.write(core.collect, self._bulk, unopened, waiter)
+            if taken:
+                taken = taken._replace(found=found)
         if taken is None:
             raise self.came_too_late(variable, deadline)
         if taken is False:
