@@ -32,7 +32,8 @@ from entrepot.errors import EntrepotError, NotFoundError
 from entrepot.layers.objects import ObjectId, ObjectInfo, Objects, Usage
 from entrepot.layers.spaces import Claim, Space, SpaceInfo, Values, VariableInfo, core
 from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
-from entrepot.layers.spaces.records import FETCH, FIND, session_bell
+from entrepot.layers.spaces.mailroom import Mailroom
+from entrepot.layers.spaces.records import FETCH, FIND
 from entrepot.waiting import Deadline
 
 __all__ = [
@@ -96,7 +97,7 @@ class AsyncDepot:
         self.path = depot.path
         self.data_path = depot.data_path
         self.objects = AsyncObjects(depot.objects)
-        self._mailrooms: weakref.WeakKeyDictionary[Any, dict[str, _Mailroom]]
+        self._mailrooms: weakref.WeakKeyDictionary[Any, dict[str, Mailroom]]
         self._mailrooms = weakref.WeakKeyDictionary()
 
     @property
@@ -118,10 +119,10 @@ class AsyncDepot:
         )
         return AsyncSpace(space, self._mailroom(space.engine))
 
-    def _mailroom(self, engine: Engine) -> _Mailroom:
+    def _mailroom(self, engine: Engine) -> Mailroom:
         """Return the mailroom of an engine on the running event loop."""
         of_loop = self._mailrooms.setdefault(asyncio.get_running_loop(), {})
-        return of_loop.setdefault(engine.name, _Mailroom(engine))
+        return of_loop.setdefault(engine.name, Mailroom(engine))
 
     async def spaces(self) -> list[SpaceInfo]:
         """Return the workspaces, by name."""
@@ -274,58 +275,29 @@ class AsyncObjects:
         return await asyncio.to_thread(self._sync.names, pattern, regex=regex, limit=limit)
 
 
-class _Mailroom:
-    """Tells the tasks of one event loop that something was given to them.
+async def _arrival(mailroom: Mailroom, waiter: Waiter, timeout: float | None) -> None:
+    """Wait until there is mail for `waiter`, or `timeout` seconds passed."""
+    arrived = asyncio.get_running_loop().create_future()
 
-    All waits of a session share a bell. One task listens to it, looks for whom there is mail,
-    and wakes just those: a store costs the same whether one task waits or a thousand.
-    """
+    def tell(error: EntrepotError | None) -> None:
+        if not arrived.done():
+            arrived.set_result(error)
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._arrived: dict[int, asyncio.Future[None]] = {}
-        self._porter: asyncio.Task[None] | None = None
-
-    async def arrival(self, waiter: Waiter, timeout: float | None) -> None:
-        """Wait until there is mail for `waiter`, or `timeout` seconds passed."""
-        arrived = asyncio.get_running_loop().create_future()
-        self._arrived[waiter.number] = arrived
-        if self._porter is None or self._porter.done():
-            self._porter = asyncio.create_task(self._carry(waiter.session))
-        try:
-            if not self._engine.read(core.has_mail, waiter):
-                done, _ = await asyncio.wait([arrived], timeout=timeout)
-                for future in done:
-                    future.result()
-        finally:
-            del self._arrived[waiter.number]
-            if not arrived.cancel() and not arrived.cancelled():
-                arrived.exception()  # it may hold an error that nobody waits for any more
-
-    async def _carry(self, session: int) -> None:
-        try:
-            await self._carry_while_wanted(session)
-        except EntrepotError as error:  # the depot was closed or removed: tell all who wait
-            for arrived in self._arrived.values():
-                if not arrived.done():
-                    arrived.set_exception(error)
-
-    async def _carry_while_wanted(self, session: int) -> None:
-        bells = [session_bell(session)]
-        while self._arrived:
-            seen = self._engine.listen(bells)
-            for number in self._engine.read(core.mail_of, session):
-                arrived = self._arrived.get(number)
-                if arrived is not None and not arrived.done():
-                    arrived.set_result(None)
-            # A second is enough to notice that nobody waits any more.
-            await self._engine.wait_async(bells, seen, 1.0)
+    mailroom.expect(waiter, tell)
+    try:
+        done, _ = await asyncio.wait([arrived], timeout=timeout)
+        for future in done:
+            error = future.result()
+            if error is not None:
+                raise error
+    finally:
+        mailroom.forget(waiter)
 
 
 class AsyncSpace:
     """A workspace whose methods are awaited; see `entrepot.Space`."""
 
-    def __init__(self, space: Space, mailroom: _Mailroom) -> None:
+    def __init__(self, space: Space, mailroom: Mailroom) -> None:
         self.sync = space
         """The space itself."""
         self.name = space.name
@@ -438,7 +410,7 @@ class AsyncSpace:
             )
             if isinstance(taken, Taken):
                 return taken
-            await self._mailroom.arrival(waiter, deadline.left())
+            await _arrival(self._mailroom, waiter, deadline.left())
             return await self._step(
                 variable, want, lambda: space.leave_line(variable, want, waiter, deadline)
             )

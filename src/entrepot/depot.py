@@ -20,7 +20,7 @@ from entrepot.engine.lmdb.environment import is_stopped
 from entrepot.engine.lmdb.locks import root_lock
 from entrepot.errors import ClosedError
 from entrepot.layers.objects import Objects
-from entrepot.layers.spaces import Space, SpaceInfo, Spaces, spaces, workspaces
+from entrepot.layers.spaces import Client, Space, SpaceInfo, Spaces, spaces, workspaces
 
 __all__ = [
     "Collected",
@@ -273,6 +273,18 @@ class Depot:
         """
         self.attached.check_place()
         self._spaces.delete(name)
+
+    def client(self, label: str = "") -> Client:
+        """Begin a client: one of several users that this process works for.
+
+        Programs that work for themselves need none. What a client owns ends with it, or with
+        this process.
+
+        Args:
+            label: What it says of itself, for listings.
+        """
+        self.attached.check_place()
+        return Client(self._spaces, label, self._opened.add)
 
     # Looking after it.
 

@@ -72,6 +72,15 @@ PARALLEL_COPY_BYTES_MIN: Final = 16 * MIB
 COPY_PIECE_BYTES: Final = 512 * KIB
 """Fits the second cache, and is long enough to let the interpreter go meanwhile."""
 
+NWS_ARGUMENTS_MAX: Final = 16
+NWS_ARGUMENT_BYTES_MAX: Final = 64 * KIB
+"""Of a request to a NetWorkSpaces gateway, but for the value of a store."""
+NWS_ENTRIES_MAX: Final = 64
+NWS_VALUE_BYTES_MAX: Final = 4 * GIB
+NWS_CONNECTIONS_MAX: Final = 50_000
+NWS_PIECE_BYTES: Final = 256 * KIB
+"""What is handed to a socket at once of a big value."""
+
 assert CHUNK_PIECE_BYTES_MAX * 4 <= CHUNK_BYTES
 assert INLINE_BYTES_MAX <= CHUNK_PIECE_BYTES_MAX
 assert CATALOG_BYTES_FIRST + ARENA_BYTES_STEP_MIN <= 2 * MEMORY_BYTES_MIN

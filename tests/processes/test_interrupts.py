@@ -96,9 +96,13 @@ def test_ctrl_c_at_any_moment_of_many_operations_leaves_the_depot_sound(
 def test_a_process_ended_by_a_signal_leaves_nobody_in_line(
     home: Home, peers: Start, number: signal.Signals
 ) -> None:
+    def work(here: Any) -> Any:
+        signal.signal(number, signal.SIG_DFL)  # who runs tests under nohup has it ignored
+        return here.depot.space("s").fetch("v")
+
     with home.open("64M") as depot:
         with Peer(home) as waiter:
-            waiter.begin(lambda here: here.depot.space("s").fetch("v"))
+            waiter.begin(work)
             wait_until(lambda: depot.space("s").variables(), "the peer is in line")
             waiter.send(number)
             assert waiter.process.wait(60) == -number

@@ -97,16 +97,22 @@ INNER = {
         "end_claim",
         "restore",
         "engine",
+        "bulk",
+        "wait",
+        "store_record",
+        "store_draft",
+        "mention",
+        "id_of",
     },
     Values: {"want", "is_new", "accept", "end"},
-    entrepot.Depot: {"attached"},
+    entrepot.Depot: {"attached", "client"},
 }
 """What serves the layers above, or the twin itself, and is no API for programs."""
 
 TWINS = [
     (entrepot.Depot, aio.AsyncDepot, {"sync"}),
     (Objects, aio.AsyncObjects, set()),
-    (Space, aio.AsyncSpace, {"sync", "take", "wait"}),
+    (Space, aio.AsyncSpace, {"sync", "take"}),
     (Claim, aio.AsyncClaim, {"sync"}),
     (Values, aio.AsyncValues, set()),
 ]

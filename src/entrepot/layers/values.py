@@ -11,6 +11,7 @@ A record is what a catalog stores of a value::
     PACKED   msgpack [head, [buffers]]     PICKLE with buffers, all of it up to 16 kB
     BULK     offset, size (8 + 8), msgpack [head, sizes]   any of these, its buffers in the arena
     TREE     msgpack [typename, fields, members]    an object made of other objects
+    FOREIGN  descriptor, size of metadata (4 + 2), metadata, bytes     as `foreign` reads them
 
 Pickle's out-of-band buffers (PEP 574) take the bytes of numpy, pandas and Arrow data out of
 the pickle, wherever in an object they are: in the arena they come back without a copy.
@@ -50,7 +51,7 @@ __all__ = [
     "encode",
 ]
 
-SCALAR, BYTES, TENSOR, PICKLE, PACKED, TREE = 1, 2, 3, 4, 5, 6
+SCALAR, BYTES, TENSOR, PICKLE, PACKED, TREE, FOREIGN = 1, 2, 3, 4, 5, 6, 7
 BULK = 0x80
 
 _stamp = struct.Struct("<d").pack
@@ -193,12 +194,16 @@ def decode(record: bytes, view: memoryview | None = None) -> Any:
         return _decode_array(record)
     if form == PICKLE:
         return _loads(record[1:], ())
-    if form & BULK and view is not None:
+    if form & BULK and view is not None and form != BULK | FOREIGN:
         bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
         return _decode_bulk_value(form ^ BULK, bulk, view)
     if form == PACKED:
         packed = _decode_packed(record[1:-_STAMP_BYTES])
         return _loads(packed.head, packed.buffers)
+    if form & ~BULK == FOREIGN:
+        from entrepot.layers import foreign
+
+        return foreign.load(record, view)
     raise CorruptError(f"a record begins with {form:#04x}, which no value does")
 
 
@@ -309,13 +314,12 @@ def is_pickle(record: bytes) -> bool:
     return record[0] & ~BULK in (PICKLE, PACKED)
 
 
-def in_band(record: bytes, view: memoryview | None) -> bytes:
+def in_band(record: bytes, view: memoryview | None) -> list[bytes | memoryview]:
     """Return the pickle of a record with its buffers inside, as programs without an arena read it.
 
-    Nothing is loaded: the places where the pickle refers to a buffer are filled with its bytes.
+    It comes in pieces, to be sent one after the other. Nothing is loaded or copied: the places
+    where the pickle refers to a buffer are filled with its bytes.
     """
-    import pickletools
-
     if record[0] == PICKLE:
         head, buffers = record[1:-_STAMP_BYTES], list[memoryview | bytes]()
     elif record[0] == PACKED:
@@ -325,9 +329,20 @@ def in_band(record: bytes, view: memoryview | None) -> bytes:
         assert view is not None
         bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
         parts = _parts(bulk, view)
-        head, buffers = (bulk.head, parts) if bulk.head else (bytes(parts[0]), parts[1:])
+        if not bulk.head and len(parts) == 1:
+            return [parts[0]]
+        head, buffers = bulk.head, parts
+    return _fill(head, buffers)
+
+
+def _fill(head: bytes, buffers: Sequence[memoryview | bytes]) -> list[bytes | memoryview]:
+    """Return a pickle with its buffers at the places where it refers to them."""
+    import pickletools
+
+    if not head:  # it is itself a buffer, since it is big
+        head, buffers = bytes(buffers[0]), buffers[1:]
     if not buffers:
-        return bytes(head)
+        return [head]
     out: list[bytes | memoryview] = []
     left = iter(buffers)
     begin = 0
@@ -335,13 +350,51 @@ def in_band(record: bytes, view: memoryview | None) -> bytes:
         assert at is not None
         if opcode.name == "NEXT_BUFFER":
             buffer = next(left)
-            out += [head[begin:at], b"\x96", len(buffer).to_bytes(8, "little"), buffer]
+            out += [head[begin:at] + b"\x96" + len(buffer).to_bytes(8, "little"), buffer]
             begin = at + 1
         elif opcode.name == "FRAME":  # its length is wrong now, and it may be left out
             out.append(head[begin:at])
             begin = at + 9
     out.append(head[begin:])
-    return b"".join(out)
+    return out
+
+
+# Values of other languages: see `foreign`.
+
+_foreign_head = struct.Struct("<IH")
+
+
+def encode_foreign(descriptor: int, metadata: bytes, body: memoryview | bytes) -> bytes | Encoded:
+    """Return the record of bytes that only `descriptor` explains, or what to make it of."""
+    head = _foreign_head.pack(descriptor, len(metadata)) + metadata
+    if len(body) > settings.INLINE_BYTES_MAX:
+        return Encoded(FOREIGN, head, [memoryview(body)])
+    return b"".join((bytes([FOREIGN]), head, body, _stamp(_time())))
+
+
+def foreign_parts(record: bytes, view: memoryview | None) -> tuple[int, bytes, memoryview]:
+    """Return the descriptor, the metadata and the bytes of such a record."""
+    if view is None:
+        head = memoryview(record)[1:-_STAMP_BYTES]
+    else:
+        bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
+        head, view = memoryview(bulk.head), view[: bulk.sizes[0]]
+    descriptor, size = _foreign_head.unpack_from(head)
+    end = _foreign_head.size + size
+    body = head[end:] if view is None else view
+    return descriptor, bytes(head[_foreign_head.size : end]), body
+
+
+def pickled(value: object) -> list[bytes | memoryview]:
+    """Return the pickle of a value, in pieces.
+
+    Raises:
+        TypeMismatchError: The value cannot be pickled; the reason is its cause.
+    """
+    record = _encode_object(value)
+    if isinstance(record, bytes):
+        return in_band(record, None)
+    return _fill(record.head, list(record.buffers))
 
 
 def _encode_bytes(value: bytes) -> bytes | Encoded:
@@ -561,6 +614,9 @@ def describe(record: bytes) -> Description:
     if form == TREE:
         tree = _decode_tree(body)
         return Description(tree.typename, 0, dict(tree.fields))
+    if form == FOREIGN:
+        descriptor, _, rest = foreign_parts(record, None)
+        return Description("nws::Value", len(rest), {"descriptor": descriptor})
     if form & BULK:
         bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
         size = len(bulk.head) + sum(bulk.sizes)
@@ -570,6 +626,10 @@ def describe(record: bytes) -> Description:
             return Description("vineyard::Blob", size, {"length": size})
         if form == BULK | SCALAR:
             return Description("vineyard::Scalar<std::string>", size, {})
+        if form == BULK | FOREIGN:
+            return Description(
+                "nws::Value", size, {"descriptor": _foreign_head.unpack_from(bulk.head)[0]}
+            )
         return Description("vineyard::PickleBuffer", size, {"buffers": len(bulk.sizes)})
     return Description("vineyard::PickleBuffer", len(body), {})
 

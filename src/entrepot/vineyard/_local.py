@@ -239,7 +239,7 @@ class LocalStore(LocalStreams):
         if values.is_array(record):
             return values.array_parts(record, view).body
         if values.is_pickle(record):
-            return memoryview(values.in_band(record, view))
+            return memoryview(b"".join(values.in_band(record, view)))
         if not values.is_blob(record):  # a number that the wire has no form for
             return memoryview(pickle.dumps(load((record, view)), protocol=5))
         return values.blob_body(record, view)

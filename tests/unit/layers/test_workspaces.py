@@ -120,7 +120,7 @@ def test_workspaces_are_counted_without_a_look_at_their_variables(
         return rig.tier.engine.read(workspaces.has_any)
 
     assert not has_any()
-    rig.spaces._volatile.engine.write(workspaces.mark_persistent, "half")
+    rig.spaces.volatile.engine.write(workspaces.mark_persistent, "half")
     assert not has_any(), "the mark of a persistent workspace is none"
     assert rig.spaces.count() == 0
     for name in ("a", "b"):
@@ -230,7 +230,7 @@ def test_a_name_belongs_to_one_tier(rig: Rig) -> None:
 def test_a_persistent_workspace_whose_maker_died_half_way_is_deleted(rig: Rig) -> None:
     from entrepot.layers.spaces import workspaces
 
-    rig.spaces._volatile.engine.write(workspaces.mark_persistent, "half")
+    rig.spaces.volatile.engine.write(workspaces.mark_persistent, "half")
     rig.spaces.delete("half")
     assert rig.spaces.list() == []
     with pytest.raises(NotFoundError):
@@ -241,7 +241,7 @@ def test_a_persistent_workspace_whose_maker_died_half_way_is_deleted(rig: Rig) -
 def test_a_persistent_workspace_whose_maker_died_half_way_is_finished(rig: Rig) -> None:
     from entrepot.layers.spaces import workspaces
 
-    rig.spaces._volatile.engine.write(workspaces.mark_persistent, "half")
+    rig.spaces.volatile.engine.write(workspaces.mark_persistent, "half")
     with pytest.raises(NotFoundError):
         rig.spaces.open("half", owned=False, persistent=True, create=False)
     assert rig.spaces.list() == []

@@ -87,6 +87,8 @@ class Want(NamedTuple):
     """An iterator asks: fifo and single only."""
     after: Position | None = None
     """With `in_order`: only values behind this one."""
+    only_next: bool = False
+    """With FETCH and `after`: refuse, rather than take one that is not behind it."""
     noted: list[Noted] | None = None
     """With `claim`: where it is noted what was claimed, before the commit."""
     opened: bool = True
@@ -246,7 +248,7 @@ def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> T
         return None
     variable = decode_variable(raw)
     if want.in_order:
-        located = _locate_next(tx, variable, want.kind, want.after)
+        located = _locate_next(tx, variable, want)
     elif variable.count:
         located = _locate(tx, variable)
     else:
@@ -314,10 +316,9 @@ def _locate(tx: Transaction, variable: Variable) -> tuple[int, bytes]:
     return index, record
 
 
-def _locate_next(
-    tx: Transaction, variable: Variable, kind: int, after: Position | None
-) -> tuple[int, bytes] | None:
+def _locate_next(tx: Transaction, variable: Variable, want: Want) -> tuple[int, bytes] | None:
     """Return (index, record) of the oldest value, for a find of the oldest behind a position."""
+    after = want.after
     if after is not None and after.id != variable.id:
         raise Ended
     if variable.mode in (LIFO, MULTI):
@@ -326,10 +327,15 @@ def _locate_next(
             "use find() or fetch() in a loop",
         )
     index = variable.first
-    if after is not None and kind == FIND:
+    if after is not None and want.kind == FIND:
         index = max(index, after.index + 1)
     found = _from(tx, variable.id, index) if variable.count else []
-    return _item(found) if found else None
+    if not found:
+        return None
+    located = _item(found)
+    if want.only_next and after is not None and located[0] <= after.index:
+        raise ConflictError("values are fetched in order, and there are older ones")
+    return located
 
 
 def _from(tx: Transaction, id: int, index: int) -> list[tuple[bytes, bytes]]:
@@ -415,6 +421,12 @@ def take_or_wait(
         variable.finders += 1
     tx.put(key, encode(variable))
     return None
+
+
+def id_of(tx: Transaction, key: bytes) -> int:
+    """Return the id of the variable at `key`, or 0 if there is none."""
+    raw = tx.get(key)
+    return 0 if raw is None else decode_variable(raw).id
 
 
 def has_value(tx: Transaction, key: bytes) -> bool:

@@ -29,7 +29,7 @@ Bell: ("session", session), rung when mail comes for it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -37,7 +37,7 @@ from entrepot.engine.keys import Prefix, pack_int
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import LimitError, NotFoundError, TypeMismatchError
 
-__all__ = ["MODES", "ClaimRecord", "HeldWaiter", "Mail", "Variable", "Workspace"]
+__all__ = ["MODES", "ClaimRecord", "HeldWaiter", "Mail", "Owner", "Variable", "Workspace"]
 
 SPACE = Prefix("space")
 NAME = Prefix("name", of=SPACE)
@@ -55,6 +55,18 @@ MODES: Final = ("unknown", "fifo", "lifo", "multi", "single")
 
 FIND, FETCH = 0, 1
 
+LEFT: Final = -1
+"""The owner of a workspace that stayed when its owner left."""
+
+
+class Owner(NamedTuple):
+    """Who would own a workspace, and what is to become of it afterwards."""
+
+    session: int
+    client: int = 0
+    label: str = ""
+    is_kept: bool = False
+
 
 class Workspace(msgspec.Struct, array_like=True):
     """A name and the instance that it stands for at present."""
@@ -62,9 +74,15 @@ class Workspace(msgspec.Struct, array_like=True):
     instance: int
     """0: it lives in the other, durable tier."""
     owner: int
-    """Session that owns it, or 0."""
+    """Session that owns it; 0: nobody yet; LEFT: its owner left, and nobody may own it again."""
     owner_pid: int
     created_s: float
+    client: int = 0
+    """Which of the clients that the owner's process serves, or 0: the process itself."""
+    label: str = ""
+    """What the owner says of itself."""
+    is_kept: bool = False
+    """It stays when its owner leaves."""
 
 
 class Variable(msgspec.Struct, array_like=True):

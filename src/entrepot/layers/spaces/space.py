@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from entrepot import settings
+from entrepot.arena.bulk import Bulk, Draft
 from entrepot.engine import failpoints
 from entrepot.engine.protocol import Engine
 from entrepot.errors import (
@@ -62,6 +63,11 @@ class Space:
         """The engine of its tier: for the async twin, not for programs."""
         return self._engine
 
+    @property
+    def bulk(self) -> Bulk:
+        """Where its big values go: for who writes them piece by piece."""
+        return self._bulk
+
     def __repr__(self) -> str:
         return f"<Space {self.name!r}{' persistent' if self.persistent else ''}>"
 
@@ -77,7 +83,10 @@ class Space:
 
         Cost: one write transaction; a value over about 128 kB one more.
         """
-        record = values.encode(value)
+        self.store_record(variable, values.encode(value))
+
+    def store_record(self, variable: str, record: bytes | values.Encoded) -> None:
+        """Store what a value was encoded to; see `entrepot.layers.values`."""
         try:
             key = self._keys[variable]
         except (KeyError, TypeError):
@@ -88,6 +97,11 @@ class Space:
             assert isinstance(record, values.Encoded)
             with self._bulk.draft(record.buffers) as draft:
                 self._engine.write(core.store, self._bulk, self._instance, key, (record, draft))
+
+    def store_draft(self, variable: str, encoded: values.Encoded, draft: Draft) -> None:
+        """Store a value whose bytes were written into a draft of `bulk`."""
+        key = self._key(variable)
+        self._engine.write(core.store, self._bulk, self._instance, key, (encoded, draft))
 
     def try_find(self, variable: str, default: Any = None) -> Any:
         """Return a value and leave it there; `default` if there is none.
@@ -137,7 +151,7 @@ class Space:
         found = self._engine.read(core.find, self._bulk, key)
         if found is not None:
             return values.decode(found) if isinstance(found, bytes) else load(found)
-        return self.loaded(self._wait(variable, core.FIND_ONE, timeout))
+        return self.loaded(self.wait(variable, core.FIND_ONE, timeout))
 
     def fetch(self, variable: str, *, timeout: float | None = None) -> Any:
         """Take a value; wait for one if there is none. Nobody else gets it.
@@ -160,7 +174,7 @@ class Space:
             with contextlib.suppress(core.OutOfPins):  # then the long way
                 taken = self._engine.write(core.fetch, self._bulk, key)
         if taken is None:
-            taken = self._wait(variable, core.FETCH_ONE, timeout)
+            taken = self.wait(variable, core.FETCH_ONE, timeout)
         return self.loaded(taken, variable)
 
     def claim(self, variable: str, *, timeout: float | None = None) -> Claim:
@@ -183,7 +197,7 @@ class Space:
             NotFoundError: The workspace, or while waiting the variable, was deleted.
         """
         with self._claiming() as want:
-            return self.claimed(variable, self._wait(variable, want, timeout))
+            return self.claimed(variable, self.wait(variable, want, timeout))
 
     def try_claim(self, variable: str) -> Claim | None:
         """As `claim`; None if there is no value."""
@@ -246,6 +260,15 @@ class Space:
         """
         number = mode_number(mode)
         self._engine.write(workspaces.declare, self._instance, self._key(variable), number)
+
+    def mention(self, variable: str) -> None:
+        """Note that there is a variable of this name, of a mode that is yet unknown."""
+        if not self.id_of(variable):
+            self._engine.write(workspaces.mention, self._instance, self._key(variable))
+
+    def id_of(self, variable: str) -> int:
+        """Return what tells a variable from another of its name, before or after; 0 if none."""
+        return self._engine.read(core.id_of, self._key(variable))
 
     def delete(self, variable: str) -> bool:
         """Delete a variable and its values; tell whether it was there.
@@ -362,7 +385,7 @@ class Space:
             self.end_claim(taken, done=False)
             raise
 
-    def _wait(self, variable: str, want: Want, timeout: float | None) -> Taken:
+    def wait(self, variable: str, want: Want, timeout: float | None) -> Taken:
         """Take a value, or wait for one.
 
         Raises:
@@ -577,7 +600,7 @@ class Values(Iterator[Any]):
         space, want = self._space, self.want()
         try:
             if self.waits:
-                return space._wait(self.variable, want, self.timeout)  # pyright: ignore[reportPrivateUsage] of the same file
+                return space.wait(self.variable, want, self.timeout)
             return space.take(self.variable, want)
         except (Ended, NotFoundError):
             return None

@@ -11,6 +11,7 @@ from entrepot.errors import ConflictError, NotFoundError
 from entrepot.layers import values
 from entrepot.layers.spaces import core, workspaces
 from entrepot.layers.spaces.core import Waiter
+from entrepot.layers.spaces.records import Owner, Workspace
 from entrepot.layers.spaces.space import Space
 from entrepot.layers.spaces.workspaces import SpaceInfo
 from entrepot.layers.tier import Tier
@@ -42,7 +43,7 @@ def _end_claim(bulk: Bulk) -> Callable[[Transaction, int, bytes, bytes], None]:
 
 
 def _end_space(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
-    workspaces.delete_workspace(tx, str(unpack(rest)[0]), _int(unpack(value)[0]))
+    workspaces.end_owner(tx, str(unpack(rest)[0]), _int(unpack(value)[0]))
 
 
 def _int(element: object) -> int:
@@ -57,27 +58,39 @@ class Spaces:
         self, volatile: Tier, durable: Callable[[], Tier], has_durable: Callable[[], bool]
     ) -> None:
         """Take the tiers; the durable one is opened when it is first needed."""
-        self._volatile = volatile
+        self.volatile = volatile
         self._durable = durable
         self._has_durable = has_durable
 
     def open(self, name: str, *, owned: bool, persistent: bool, create: bool) -> Space:
         """Open a workspace; see `Depot.space`."""
-        values.check_name(name, "workspace name")
         if owned and persistent:
             raise ConflictError(
                 f"the workspace {name!r} cannot be persistent and end with a process",
                 "leave owned out, or persistent",
             )
+        owner = Owner(self.volatile.engine.session.id) if owned else None
+        return self.open_for(owner, name, persistent=persistent, create=create)[0]
+
+    def open_for(
+        self, owner: Owner | None, name: str, *, persistent: bool = False, create: bool = True
+    ) -> tuple[Space, Workspace]:
+        """Open a workspace; give it `owner` if it is volatile, and never had one.
+
+        Raises:
+            NotFoundError: It is not there, and `create` is not set.
+            ConflictError: `persistent` is set, and it exists and is not.
+        """
+        values.check_name(name, "workspace name")
         if not self._is_persistent(name):
             if not persistent:
-                engine = self._volatile.engine
-                session = engine.session.id if owned else 0
-                workspace = engine.write(_open, name, session, create)
+                engine = self.volatile.engine
+                workspace = engine.write(workspaces.open_workspace, name, owner, create)
                 if workspace.instance:
-                    return Space(name, self._volatile, workspace.instance, persistent=False)
+                    space = Space(name, self.volatile, workspace.instance, persistent=False)
+                    return space, workspace
             elif create:
-                self._volatile.engine.write(workspaces.mark_persistent, name)
+                self.volatile.engine.write(workspaces.mark_persistent, name)
             else:
                 raise NotFoundError(
                     f"there is no persistent workspace {name!r}", "pass create=True to make it"
@@ -85,8 +98,8 @@ class Spaces:
         tier = self._durable()
         workspace = tier.engine.read(workspaces.look_up, name)
         if workspace is None:
-            workspace = tier.engine.write(_open, name, 0, create)
-        return Space(name, tier, workspace.instance, persistent=True)
+            workspace = tier.engine.write(workspaces.open_workspace, name, None, create)
+        return Space(name, tier, workspace.instance, persistent=True), workspace
 
     def delete(self, name: str) -> None:
         """Delete a workspace with all that is in it; those who wait are told.
@@ -100,27 +113,30 @@ class Spaces:
             tier = self._durable()
             was_there = tier.engine.write(workspaces.delete_workspace, name)
             sweep(tier)
-        was_there |= self._volatile.engine.write(workspaces.delete_workspace, name)
-        sweep(self._volatile)
+        was_there |= self.volatile.engine.write(workspaces.delete_workspace, name)
+        sweep(self.volatile)
         if not was_there:
             raise NotFoundError(f"there is no workspace {name!r}")
 
     def list(self) -> list[SpaceInfo]:
         """Return the workspaces of both tiers, by name."""
-        found = self._volatile.engine.read(_list, False)
-        if self._has_durable():
-            found += self._durable().engine.read(_list, True)
+        found = [
+            info
+            for tier in self.tiers()
+            for info in tier.engine.read(_list, tier is not self.volatile)
+        ]
         return sorted(found, key=lambda info: info.name)
+
+    def tiers(self) -> tuple[Tier, ...]:
+        """Return the tiers that there are: the volatile one first."""
+        return (self.volatile, self._durable()) if self._has_durable() else (self.volatile,)
 
     def count(self) -> int:
         """Return how many workspaces both tiers have, without a look at what is in them."""
-        count = self._volatile.engine.read(workspaces.count_workspaces)
-        if self._has_durable():
-            count += self._durable().engine.read(workspaces.count_workspaces)
-        return count
+        return sum(tier.engine.read(workspaces.count_workspaces) for tier in self.tiers())
 
     def _is_persistent(self, name: str) -> bool:
-        marked = self._volatile.engine.read(workspaces.look_up, name)
+        marked = self.volatile.engine.read(workspaces.look_up, name)
         if marked is not None:
             return marked.instance == 0
         if not self._has_durable():
@@ -132,10 +148,6 @@ def sweep(tier: Tier) -> None:
     """Delete the trash of a tier, in batches."""
     while tier.engine.write(workspaces.sweep, tier.bulk):
         pass
-
-
-def _open(tx: Transaction, name: str, session: int, create: bool) -> workspaces.Workspace:
-    return workspaces.open_workspace(tx, name, session=session, create=create)
 
 
 def _list(tx: Transaction, persistent: bool) -> list[SpaceInfo]:

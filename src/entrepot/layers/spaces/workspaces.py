@@ -26,6 +26,7 @@ from entrepot.layers.spaces.records import (
     FETCH,
     FIND,
     INSTANCE,
+    LEFT,
     MODES,
     NAME,
     TRASH,
@@ -33,6 +34,7 @@ from entrepot.layers.spaces.records import (
     VALUE,
     VARIABLE,
     Mail,
+    Owner,
     Workspace,
     decode_claim,
     decode_variable,
@@ -86,8 +88,8 @@ def look_up(tx: Transaction, name: str) -> Workspace | None:
     return None if raw is None else decode_workspace(raw)
 
 
-def open_workspace(tx: Transaction, name: str, *, session: int, create: bool) -> Workspace:
-    """Return the workspace of a name, made if need be; own it if `session` and nobody does.
+def open_workspace(tx: Transaction, name: str, owner: Owner | None, create: bool) -> Workspace:
+    """Return the workspace of a name, made if need be; give it `owner` if it never had one.
 
     Raises:
         NotFoundError: There is none, and `create` is not set.
@@ -99,11 +101,26 @@ def open_workspace(tx: Transaction, name: str, *, session: int, create: bool) ->
         workspace = Workspace(next_number(tx), 0, 0, time.time())
         tx.put(INSTANCE.int(workspace.instance), name.encode("utf-8", "surrogatepass"))
         tx.put(NAME.str(name), encode(workspace))
-    if session and workspace.instance and not workspace.owner:
-        workspace.owner, workspace.owner_pid = session, os.getpid()
+    if owner is not None and workspace.instance and not workspace.owner:
+        workspace.owner, workspace.client, workspace.label, workspace.is_kept = owner
+        workspace.owner_pid = os.getpid()
         tx.put(NAME.str(name), encode(workspace))
-        tx.put(held_key(session, "space", name), pack_int(workspace.instance))
+        if owner.session != LEFT:
+            tx.put(held_key(owner.session, "space", name), pack_int(workspace.instance))
     return workspace
+
+
+def end_owner(tx: Transaction, name: str, instance: int) -> None:
+    """Note that the owner of a workspace left: it ends, unless it was to be kept."""
+    workspace = look_up(tx, name)
+    if workspace is None or workspace.instance != instance:
+        return
+    if not workspace.is_kept:
+        delete_workspace(tx, name)
+        return
+    tx.delete(held_key(workspace.owner, "space", name))
+    workspace.owner = LEFT
+    tx.put(NAME.str(name), encode(workspace))
 
 
 def mark_persistent(tx: Transaction, name: str) -> None:
@@ -127,7 +144,7 @@ def delete_workspace(tx: Transaction, name: str, instance: int | None = None) ->
     if workspace is None or instance not in (None, workspace.instance):
         return False
     tx.delete(NAME.str(name))
-    if workspace.owner:
+    if workspace.owner > 0:
         tx.delete(held_key(workspace.owner, "space", name))
     if workspace.instance:
         tx.delete(INSTANCE.int(workspace.instance))
@@ -150,6 +167,12 @@ def declare(tx: Transaction, instance: int, key: bytes, mode: int) -> None:
         )
     variable.mode = mode
     tx.put(key, encode(variable))
+
+
+def mention(tx: Transaction, instance: int, key: bytes) -> None:
+    """Make a variable of unknown mode, if there is none."""
+    if tx.get(key) is None:
+        tx.put(key, encode(new_variable(tx, instance, UNKNOWN)))
 
 
 def delete_variable(tx: Transaction, key: bytes) -> bool:
@@ -225,7 +248,7 @@ def list_workspaces(tx: Transaction, *, persistent: bool) -> list[SpaceInfo]:
         found.append(
             SpaceInfo(
                 name=str(NAME.tail(key)[0]),
-                owner=workspace.owner,
+                owner=max(workspace.owner, 0),
                 owner_pid=workspace.owner_pid,
                 persistent=persistent,
                 variables=len(variables),
@@ -253,6 +276,12 @@ def list_variables(tx: Transaction, instance: int) -> list[VariableInfo]:
             )
         )
     return found
+
+
+def list_names(tx: Transaction, instance: int) -> list[str]:
+    """Return the names of the variables of a workspace, in order."""
+    prefix = Prefix(instance, of=VARIABLE)
+    return [str(prefix.tail(key)[0]) for key, _ in tx.range(prefix.begin, prefix.end)]
 
 
 def exists(tx: Transaction, instance: int) -> bool:
