@@ -27,10 +27,20 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from entrepot import depot as depots
 from entrepot.depot import Collected, Depot, DepotStatistics, Diagnosis, SessionInfo
-from entrepot.engine.protocol import Engine
-from entrepot.errors import EntrepotError, NotFoundError
+from entrepot.errors import EntrepotError, NotFoundError, ProducersGoneError, WaitTimeoutError
 from entrepot.layers.objects import ObjectId, ObjectInfo, Objects, Usage
-from entrepot.layers.spaces import Claim, Space, SpaceInfo, Values, VariableInfo, core
+from entrepot.layers.spaces import (
+    Claim,
+    ClaimInfo,
+    Producer,
+    Space,
+    SpaceInfo,
+    ValueInfo,
+    Values,
+    VariableInfo,
+    WaiterInfo,
+    core,
+)
 from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
 from entrepot.layers.spaces.mailroom import Mailroom
 from entrepot.layers.spaces.records import FETCH, FIND
@@ -40,6 +50,7 @@ __all__ = [
     "AsyncClaim",
     "AsyncDepot",
     "AsyncObjects",
+    "AsyncProducer",
     "AsyncSpace",
     "AsyncValues",
     "open",
@@ -117,12 +128,12 @@ class AsyncDepot:
         space = await asyncio.to_thread(
             self.sync.space, name, owned=owned, persistent=persistent, create=create
         )
-        return AsyncSpace(space, self._mailroom(space.engine))
+        return AsyncSpace(space, self._mailroom(space))
 
-    def _mailroom(self, engine: Engine) -> Mailroom:
-        """Return the mailroom of an engine on the running event loop."""
+    def _mailroom(self, space: Space) -> Mailroom:
+        """Return the mailroom of a space's engine on the running event loop."""
         of_loop = self._mailrooms.setdefault(asyncio.get_running_loop(), {})
-        return of_loop.setdefault(engine.name, Mailroom(engine))
+        return of_loop.setdefault(space.engine.name, Mailroom(space.engine, space.bulk))
 
     async def spaces(self) -> list[SpaceInfo]:
         """Return the workspaces, by name."""
@@ -310,12 +321,32 @@ class AsyncSpace:
             return await asyncio.to_thread(fn, *args, **kwargs)
         return fn(*args, **kwargs)
 
-    async def store(self, variable: str, value: object) -> None:
-        """Store a value; see `Space.store`."""
-        if _is_large(value):
-            await asyncio.to_thread(self.sync.store, variable, value)
-        else:
-            await self._run(self.sync.store, variable, value)
+    async def store(
+        self,
+        variable: str,
+        value: object,
+        *,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Store a value; see `Space.store`. A cancelled wait for room stores nothing."""
+        space, deadline = self.sync, Deadline(timeout)
+        is_slow = self.persistent or _is_large(value)
+        while True:
+            bells = space.room_bells(variable)
+            seen = space.engine.listen(bells)
+            try:
+                if is_slow:
+                    await asyncio.to_thread(space.store, variable, value, ttl=ttl, timeout=0)
+                else:
+                    space.store(variable, value, ttl=ttl, timeout=0)
+            except WaitTimeoutError:
+                left = deadline.left()
+                if left == 0:
+                    raise space.had_no_room(variable, deadline) from None
+                await space.engine.wait_async(bells, seen, space.until_due(left))
+            else:
+                return
 
     async def try_find(self, variable: str, default: Any = None) -> Any:
         """Return a value and leave it there; `default` if there is none."""
@@ -354,6 +385,71 @@ class AsyncSpace:
             claim = self.sync.try_claim(variable)
         return None if claim is None else AsyncClaim(claim, persistent=self.persistent)
 
+    async def fetch_any(
+        self, variables: Iterable[str], *, timeout: float | None = None
+    ) -> tuple[str, Any]:
+        """Take a value of the first of several variables that has one; wait for one."""
+        names = self.sync.names_of(variables)
+        taken = await self.wait(names, core.FETCH_ONE, timeout)
+        name = self.sync.name_of(names, taken)
+        return name, self.sync.loaded(taken, name)
+
+    async def try_fetch_any(self, variables: Iterable[str]) -> tuple[str, Any] | None:
+        """As `fetch_any`; None if there is no value."""
+        names = self.sync.names_of(variables)
+        taken = await self.take(names, core.FETCH_ONE)
+        if taken is None:
+            return None
+        name = self.sync.name_of(names, taken)
+        return name, self.sync.loaded(taken, name)
+
+    async def claim_any(
+        self, variables: Iterable[str], *, timeout: float | None = None
+    ) -> AsyncClaim:
+        """Claim a value of the first of several variables that has one; see `Space.claim_any`."""
+        names = self.sync.names_of(variables)
+        taken = await self.wait(names, core.CLAIM_ONE, timeout)
+        claim = self.sync.claimed(self.sync.name_of(names, taken), taken)
+        return AsyncClaim(claim, persistent=self.persistent)
+
+    async def move(self, source: str, target: str, *, timeout: float | None = None) -> None:
+        """Take the next value of a variable and store it in another, in one step."""
+        space, deadline = self.sync, Deadline(timeout)
+        while True:
+            bells = space.room_bells(target)
+            seen = space.engine.listen(bells)
+            try:
+                if await self._run(space.try_move, source, target):
+                    return
+            except core.NoRoom:
+                left = deadline.left()
+                if left == 0:
+                    raise space.had_no_room(target, deadline) from None
+                await space.engine.wait_async(bells, seen, space.until_due(left))
+                continue
+            await self.wait(source, core.FIND_ONE, deadline.left())
+
+    async def try_move(self, source: str, target: str) -> bool:
+        """As `move`, without waiting for a value; tell whether there was one."""
+        return await self._run(self.sync.try_move, source, target)
+
+    async def producer(self, variable: str) -> AsyncProducer:
+        """Say that this process is going to store values; see `Space.producer`."""
+        found = await self._run(self.sync.producer, variable)
+        return AsyncProducer(found, persistent=self.persistent)
+
+    async def peek(self, variable: str, *, limit: int = 10) -> list[ValueInfo]:
+        """Return what can be said of the oldest values without taking or loading them."""
+        return await asyncio.to_thread(self.sync.peek, variable, limit=limit)
+
+    async def claims(self, variable: str | None = None) -> list[ClaimInfo]:
+        """Return who works on which value, of one variable or of all."""
+        return await asyncio.to_thread(self.sync.claims, variable)
+
+    async def waiters(self, variable: str | None = None) -> list[WaiterInfo]:
+        """Return who waits for a value, of one variable or of all, by arrival."""
+        return await asyncio.to_thread(self.sync.waiters, variable)
+
     def ifind(self, variable: str, *, timeout: float | None = None) -> AsyncValues:
         """Iterate over the values, each once; wait for more at the end."""
         return AsyncValues(self, self.sync.ifind(variable, timeout=timeout))
@@ -370,9 +466,30 @@ class AsyncSpace:
         """As `ifetch`, ending where there is no further value."""
         return AsyncValues(self, self.sync.ifetch_try(variable))
 
-    async def declare(self, variable: str, mode: str) -> None:
-        """Give a variable its mode."""
-        await self._run(self.sync.declare, variable, mode)
+    async def declare(
+        self,
+        variable: str,
+        mode: str | None = None,
+        *,
+        max_values: int | None = None,
+        max_bytes: int | str | None = None,
+        when_full: str | None = None,
+        ttl: float | None = None,
+        max_tries: int | None = None,
+        failed: str | None = None,
+    ) -> None:
+        """Say how a variable behaves; see `Space.declare`."""
+        await self._run(
+            self.sync.declare,
+            variable,
+            mode,
+            max_values=max_values,
+            max_bytes=max_bytes,
+            when_full=when_full,
+            ttl=ttl,
+            max_tries=max_tries,
+            failed=failed,
+        )
 
     async def delete(self, variable: str) -> bool:
         """Delete a variable and its values; tell whether it was there."""
@@ -384,16 +501,19 @@ class AsyncSpace:
 
     # The steps of a wait, for this class and its iterators.
 
-    async def take(self, variable: str, want: Want) -> Taken | None:
+    async def take(self, variable: str | tuple[str, ...], want: Want) -> Taken | None:
         """Find or fetch a value without waiting; None if there is none."""
         return await self._step(variable, want, lambda: self.sync.take(variable, want))
 
-    async def wait(self, variable: str, want: Want, timeout: float | None) -> Taken:
+    async def wait(
+        self, variable: str | tuple[str, ...], want: Want, timeout: float | None
+    ) -> Taken:
         """Take a value, or wait for one.
 
         Raises:
             WaitTimeoutError: No value came in time.
             NotFoundError: The variable was deleted.
+            ProducersGoneError: It has no producers any more, and no value.
         """
         deadline = Deadline(timeout)
         space = self.sync
@@ -421,7 +541,7 @@ class AsyncSpace:
                 space.cancel_wait(waiter)
             raise
 
-    async def _step(self, variable: str, want: Want, step: Callable[[], S]) -> S:
+    async def _step(self, variable: str | tuple[str, ...], want: Want, step: Callable[[], S]) -> S:
         """Do a step of a wait: in a thread if it may wait for a disk."""
         if not self.persistent:
             return step()
@@ -430,9 +550,10 @@ class AsyncSpace:
             if isinstance(taken, Waiter):
                 self.sync.cancel_wait(taken)
             elif isinstance(taken, Taken) and want.claim:
-                self.sync.end_claim(taken, done=False)
+                self.sync.end_claim(taken, core.UNDONE)
             elif isinstance(taken, Taken) and want.kind == FETCH:
-                self.sync.restore(variable, taken)
+                names = (variable,) if isinstance(variable, str) else variable
+                self.sync.restore(self.sync.name_of(names, taken), taken)
 
         return await _in_thread(step, give_back)
 
@@ -447,20 +568,26 @@ class AsyncClaim:
         self.value = claim.value
         self.index = claim.index
         self.variable = claim.variable
+        self.tries = claim.tries
+        self.reason = claim.reason
 
     async def done(self) -> None:
         """Say that the work is done: the value is gone for good."""
         await self._run(self.sync.done)
 
-    async def release(self) -> None:
-        """Give the value back to its place."""
-        await self._run(self.sync.release)
+    async def release(self, *, to: str = "front", delay: float = 0, reason: str = "") -> None:
+        """Give the value back; see `Claim.release`."""
+        await self._run(self.sync.release, to=to, delay=delay, reason=reason)
 
-    async def _run(self, end: Callable[..., None], *arguments: object) -> None:
+    async def move(self, target: str) -> None:
+        """Put the value into another variable of the space."""
+        await self._run(self.sync.move, target)
+
+    async def _run(self, end: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         if self._is_persistent:  # it waits for the disk, and ends there also if this is cancelled
-            await asyncio.shield(asyncio.to_thread(end, *arguments))
+            await asyncio.shield(asyncio.to_thread(end, *args, **kwargs))
         else:
-            end(*arguments)
+            end(*args, **kwargs)
 
     async def __aenter__(self) -> AsyncClaim:
         self.sync.__enter__()
@@ -473,6 +600,34 @@ class AsyncClaim:
         trace: TracebackType | None,
     ) -> None:
         await self._run(self.sync.__exit__, kind, error, trace)
+
+
+class AsyncProducer:
+    """A process's word that it will store values; see `Space.producer`."""
+
+    def __init__(self, producer: Producer, *, persistent: bool = False) -> None:
+        self.sync = producer
+        """The producer itself."""
+        self.variable = producer.variable
+        self._is_persistent = persistent
+
+    async def close(self) -> None:
+        """Say that no more values come from here; may be repeated."""
+        if self._is_persistent:
+            await asyncio.shield(asyncio.to_thread(self.sync.close))
+        else:
+            self.sync.close()
+
+    async def __aenter__(self) -> AsyncProducer:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
 
 class AsyncValues:
@@ -494,7 +649,7 @@ class AsyncValues:
                     taken = await space.wait(values.variable, want, values.timeout)
                 else:
                     taken = await space.take(values.variable, want)
-            except (Ended, NotFoundError):
+            except (Ended, NotFoundError, ProducersGoneError):
                 taken = None
             if taken is None:
                 values.end()

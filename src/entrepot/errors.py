@@ -9,6 +9,8 @@
     ├── ClosedError          (RuntimeError)  the depot, claim or iterator was closed
     ├── TypeMismatchError    (TypeError)     an argument or a value of a type that cannot work
     ├── LimitError           (ValueError)    a number or a size outside its bounds
+    ├── FullError            (queue.Full)    a bounded variable has no room
+    ├── ProducersGoneError   (EOFError)      no value is there, and nobody is left to store one
     ├── OutOfMemoryError     (MemoryError)   the `memory` setting, or the memory itself, is used up
     ├── DiskFullError        (OSError)       the disk of the durable tier is full
     ├── WaitTimeoutError     (TimeoutError)  a wait ended before what it waited for came
@@ -24,6 +26,7 @@ that our `__str__` wins (a bare `KeyError` prints its message in quotes).
 from __future__ import annotations
 
 import errno
+import queue
 from typing import ClassVar
 
 __all__ = [
@@ -35,9 +38,11 @@ __all__ = [
     "EntrepotError",
     "ExistsError",
     "FormatError",
+    "FullError",
     "LimitError",
     "NotFoundError",
     "OutOfMemoryError",
+    "ProducersGoneError",
     "TypeMismatchError",
     "UnavailableError",
     "WaitTimeoutError",
@@ -93,6 +98,14 @@ class TypeMismatchError(EntrepotError, TypeError):
 
 class LimitError(EntrepotError, ValueError):
     """A number or a size is outside its bounds."""
+
+
+class FullError(EntrepotError, queue.Full):
+    """A bounded variable has no room for a value, and refuses it."""
+
+
+class ProducersGoneError(EntrepotError, EOFError):
+    """A variable has no value, and all who said that they would store some have ended."""
 
 
 class OutOfMemoryError(EntrepotError, MemoryError):

@@ -116,6 +116,8 @@ def _records(tx: Transaction) -> Iterator[bytes]:
         yield from (value for _, value in tx.range(prefix.begin, prefix.end))
     for _, value in tx.range(records.CLAIM.begin, records.CLAIM.end):
         yield records.decode_claim(value).record
+    for _, value in tx.range(records.LATER.begin, records.LATER.end):
+        yield records.decode_later(value).record
     for _, value in tx.range(records.MAIL.begin, records.MAIL.end):
         record = records.decode_mail(value).record
         if record is not None:

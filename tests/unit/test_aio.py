@@ -28,7 +28,7 @@ from entrepot.errors import (
     WaitTimeoutError,
 )
 from entrepot.layers.objects import Objects
-from entrepot.layers.spaces import Claim, Space, Values
+from entrepot.layers.spaces import Claim, Producer, Space, Values
 from support.conditions import PATIENCE_S
 from support.tiers import problems_of
 
@@ -103,6 +103,14 @@ INNER = {
         "store_draft",
         "mention",
         "id_of",
+        "had_no_room",
+        "name_of",
+        "names_of",
+        "room_bells",
+        "told",
+        "try_store",
+        "until_due",
+        "tend",
     },
     Values: {"want", "is_new", "accept", "end"},
     entrepot.Depot: {"attached", "client"},
@@ -114,6 +122,7 @@ TWINS = [
     (Objects, aio.AsyncObjects, set()),
     (Space, aio.AsyncSpace, {"sync", "take"}),
     (Claim, aio.AsyncClaim, {"sync"}),
+    (Producer, aio.AsyncProducer, {"sync"}),
     (Values, aio.AsyncValues, set()),
 ]
 

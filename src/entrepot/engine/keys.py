@@ -120,9 +120,12 @@ class Prefix:
 
 
 def pack_int(number: int) -> bytes:
-    """Encode one whole number from 0 to 2**64 - 1, quickly."""
+    """Encode one whole number of 64 bits; quickly, unless it is negative."""
     size = (number.bit_length() + 7) >> 3
-    return _POSITIVE[size] + number.to_bytes(size, "big")
+    try:
+        return _POSITIVE[size] + number.to_bytes(size, "big")
+    except OverflowError:
+        return pack((number,))
 
 
 def pack_str(text: str) -> bytes:

@@ -339,7 +339,9 @@ def test_a_claim_that_was_not_committed_takes_no_other_ones_away(
 def test_who_did_the_work_is_told_when_the_claim_was_given_back_meanwhile(space: Space) -> None:
     space.store("v", 1)
     claim = space.claim("v")
-    space.engine.write(core.end_claim, space._bulk, space.engine.session.id, claim._id, 0, False)
+    space.engine.write(
+        core.end_claim, space._bulk, space.engine.session.id, claim._id, 0, core.UNDONE
+    )
     with pytest.raises(ConflictError, match="given back meanwhile"):
         claim.done()
     with pytest.raises(ClosedError):
@@ -355,7 +357,7 @@ def test_a_claim_that_is_dropped_is_warned_of(space: Space) -> None:
         claim = None
     gc.collect()
     mine = space.engine.session.id
-    assert space.engine.write(core.end_claim, space._bulk, mine, *key, True)
+    assert space.engine.write(core.end_claim, space._bulk, mine, *key, core.DONE)
 
 
 def test_a_wait_of_no_time_leaves_no_variable_behind(space: Space) -> None:
@@ -434,7 +436,7 @@ def test_what_was_given_and_cannot_be_pinned_is_copied_outside_of_the_write(
     taken = waiting.taken()
     assert (space.loaded(taken) == BIG).all()
     if kind == "claim":
-        space.end_claim(taken, done=True)
+        space.end_claim(taken, core.DONE)
     assert counts(space, "v") == (kind == "find", 0, 0, 0)
 
 

@@ -141,7 +141,7 @@ class Connection(asyncio.BufferedProtocol):
         self._gateway.connections.discard(self)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            self._gateway.mailroom(waiting.space.engine).forget(waiting.waiter)
+            self._gateway.mailroom(waiting.space).forget(waiting.waiter)
             self._undo(waiting.space, lambda: waiting.space.cancel_wait(waiting.waiter))
         self._abandon()
         fetched, self._fetched = self._fetched, None
@@ -594,7 +594,7 @@ class Connection(asyncio.BufferedProtocol):
             self._fail()
         elif isinstance(taken, Waiter):
             self._waiting = _Waiting(space, name, want, taken)
-            self._gateway.mailroom(space.engine).expect(taken, self._has_mail)
+            self._gateway.mailroom(space).expect(taken, self._has_mail)
         else:
             self._send_value(space, name, want, taken)
 

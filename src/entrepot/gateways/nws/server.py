@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import entrepot
-from entrepot.engine.protocol import Engine
 from entrepot.errors import EntrepotError, LimitError
 from entrepot.gateways.nws.connection import Connection
+from entrepot.layers.spaces import Space
 from entrepot.layers.spaces.mailroom import Mailroom
 from entrepot.nws._local import FIRST_WORKSPACE, SYSTEM
 
@@ -82,11 +82,11 @@ class NwsGateway:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    def mailroom(self, engine: Engine) -> Mailroom:
+    def mailroom(self, space: Space) -> Mailroom:
         """Return who tells the connections what was given to them."""
-        mailroom = self._mailrooms.get(engine.name)
+        mailroom = self._mailrooms.get(space.engine.name)
         if mailroom is None:
-            mailroom = self._mailrooms[engine.name] = Mailroom(engine)
+            mailroom = self._mailrooms[space.engine.name] = Mailroom(space.engine, space.bulk)
         return mailroom
 
     def look(self) -> None:

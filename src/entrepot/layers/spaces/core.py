@@ -9,17 +9,22 @@ process dies, the value goes back to its place.
 
 from __future__ import annotations
 
+import enum
 import time
-from typing import Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
+from entrepot import settings
 from entrepot.arena.bulk import Bulk, Draft
 from entrepot.engine import failpoints
 from entrepot.engine.held import held_key
-from entrepot.engine.keys import Prefix, after, pack_int, unpack
+from entrepot.engine.keys import Prefix, after, pack_int, pack_str, unpack
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import ConflictError
 from entrepot.layers import values
+from entrepot.layers.spaces import rules
 from entrepot.layers.spaces.records import (
+    DUE,
     FETCH,
     FIFO,
     FIND,
@@ -27,16 +32,21 @@ from entrepot.layers.spaces.records import (
     MAIL,
     MODES,
     MULTI,
+    NEVER_HAD,
     SINGLE,
     UNKNOWN,
     VALUE,
+    VARIABLE,
     WAIT,
+    About,
     ClaimRecord,
     HeldWaiter,
     Mail,
+    More,
     Variable,
     claim_key,
     decode_claim,
+    decode_due,
     decode_held_waiter,
     decode_mail,
     decode_variable,
@@ -49,7 +59,7 @@ from entrepot.layers.spaces.records import (
 )
 from entrepot.layers.tier import Found, can_pin, open_record, release_record
 
-__all__ = ["Position", "Taken", "Want"]
+__all__ = ["Ending", "News", "Position", "Taken", "Want"]
 
 
 class Taken(NamedTuple):
@@ -59,6 +69,19 @@ class Taken(NamedTuple):
     """The variable's."""
     index: int  # pyright: ignore[reportIncompatibleMethodOverride] tuple's method is not wanted
     found: Found
+    about: About | None = None
+    """What was known of it, if something was."""
+    key: bytes = b""
+    """The variable's, where several were asked."""
+
+
+class News(enum.Enum):
+    """What a waiter is told instead of a value."""
+
+    DELETED = 0
+    """The variable was deleted."""
+    NO_PRODUCER = 1
+    """All who would have stored a value have ended."""
 
 
 class Position(NamedTuple):
@@ -116,31 +139,91 @@ def store(
     instance: int,
     key: bytes,
     record: bytes | tuple[values.Encoded, Draft],
-) -> int:
-    """Store a value in the variable at `key`; return its index."""
-    if not isinstance(record, bytes):
-        encoded, draft = record
-        bulk.seal(tx, draft)
-        record = values.bulk_record(encoded, draft.ref)
+    ttl_s: float | None = None,
+) -> int | None:
+    """Store a value in the variable at `key`; return its index, or None if it is full.
+
+    Raises:
+        FullError: It is full, and refuses then.
+        LimitError: The value is larger than its bound.
+        Overdue: First, something else is to be done.
+    """
     raw = tx.get(key)
     variable = decode_variable(raw) if raw is not None else new_variable(tx, instance, FIFO)
+    about = None
+    if variable.more is not None or ttl_s is not None:
+        more = variable.more = variable.more or More()
+        rules.check_due(tx, more)
+        has_room = rules.make_room(tx, bulk, variable, rules.size_of(_record_of(record)))
+        if not has_room:
+            return None
+        ttl_s = more.ttl_s if ttl_s is None else ttl_s
+        if ttl_s:
+            about = About(expires_us=rules.now_us() + int(ttl_s * 1e6))
+    if not isinstance(record, bytes):
+        bulk.seal(tx, record[1])
+        record = _record_of(record)
     if variable.mode == UNKNOWN:
         variable.mode = FIFO
     index = variable.next
     variable.next = index + 1
-    if (variable.finders or variable.fetchers) and _hand_out(tx, bulk, variable, index, record):
-        tx.put(key, encode(variable))
-        return index
-    if variable.mode == SINGLE and variable.count:
-        _drop_only(tx, bulk, variable)
-    tx.put(variable.values + pack_int(index), record)
-    variable.count += 1
-    variable.last = index
+    if not variable.finders and not variable.fetchers and variable.more is None:
+        if variable.mode == SINGLE and variable.count:
+            _drop_only(tx, bulk, variable)
+        tx.put(variable.values + pack_int(index), record)
+        variable.count += 1
+        variable.last = index
+    else:
+        _keep(tx, bulk, key, variable, index, record, about)
     tx.put(key, encode(variable))
     return index
 
 
-def put_back(tx: Transaction, bulk: Bulk, key: bytes, id: int, index: int, record: bytes) -> None:
+def _record_of(record: bytes | tuple[values.Encoded, Draft]) -> bytes:
+    return record if isinstance(record, bytes) else values.bulk_record(record[0], record[1].ref)
+
+
+def _keep(
+    tx: Transaction,
+    bulk: Bulk,
+    key: bytes,
+    variable: Variable,
+    index: int,
+    record: bytes,
+    about: About | None = None,
+) -> None:
+    """Give a value to who waits for it, or put it at its place; the caller puts the variable."""
+    if (variable.finders or variable.fetchers) and _hand_out(
+        tx, bulk, variable, index, record, about
+    ):
+        return
+    if about is not None:
+        if about.expires_us and about.expires_us <= rules.now_us():
+            release_record(tx, bulk, record)
+            return
+        variable.more = variable.more or More()
+    if variable.mode == SINGLE and variable.count:
+        if _locate(tx, variable)[0] > index:  # it was taken, and there is a newer one
+            release_record(tx, bulk, record)
+            return
+        _drop_only(tx, bulk, variable)
+    tx.put(variable.values + pack_int(index), record)
+    variable.first = min(variable.first, index) if variable.count else index
+    variable.last = max(variable.last, index) if variable.count else index
+    variable.count += 1
+    if variable.more is not None:
+        rules.note_placed(tx, key, variable, index, record, about)
+
+
+def put_back(
+    tx: Transaction,
+    bulk: Bulk,
+    key: bytes,
+    id: int,
+    index: int,
+    record: bytes,
+    about: About | None = None,
+) -> None:
     """Return a value that was taken to its place, or to whoever waits for one.
 
     Where the variable was deleted meanwhile, or a single one has a newer value, it is gone.
@@ -150,19 +233,7 @@ def put_back(tx: Transaction, bulk: Bulk, key: bytes, id: int, index: int, recor
     if variable is None or variable.id != id:
         release_record(tx, bulk, record)
         return
-    if (variable.finders or variable.fetchers) and _hand_out(tx, bulk, variable, index, record):
-        tx.put(key, encode(variable))
-        return
-    is_taken = variable.mode == SINGLE and variable.count > 0
-    if is_taken and _locate(tx, variable)[0] > index:
-        release_record(tx, bulk, record)
-    else:
-        if is_taken:  # by an older one, which was given back before
-            _drop_only(tx, bulk, variable)
-        tx.put(value_key(id, index), record)
-        variable.count += 1
-        variable.first = min(variable.first, index)
-        variable.last = max(variable.last, index)
+    _keep(tx, bulk, key, variable, index, record, about)
     tx.put(key, encode(variable))
 
 
@@ -170,47 +241,83 @@ def put_back_draft(tx: Transaction, bulk: Bulk, key: bytes, taken: Taken, draft:
     """Return a value whose bytes were given up and written anew."""
     bulk.seal(tx, draft)
     record = values.with_ref(taken.found[0], draft.ref)
-    put_back(tx, bulk, key, taken.id, taken.index, record)
+    put_back(tx, bulk, key, taken.id, taken.index, record, taken.about)
 
 
-def _hand_out(tx: Transaction, bulk: Bulk, variable: Variable, index: int, record: bytes) -> bool:
+def _hand_out(
+    tx: Transaction,
+    bulk: Bulk,
+    variable: Variable,
+    index: int,
+    record: bytes,
+    about: About | None,
+) -> bool:
     """Give a value to all finders and to the oldest fetcher; tell whether one took it."""
-    mail = encode(Mail(variable.id, index, record))
+    mail = encode(Mail(variable.id, index, record, about))
     if variable.finders:
         finders = waiters(tx, variable.id, FIND)
         ref = values.bulk_ref(record)
         if ref is not None:
             bulk.retain(tx, ref, len(finders))
-        for place, session, waiter in finders:
-            deliver(tx, place, session, waiter, mail)
+        for line in finders:
+            deliver(tx, variable.id, line, mail)
         variable.finders = 0
     if not variable.fetchers:
         return False
-    place, session, waiter = waiters(tx, variable.id, FETCH, limit=1)[0]
-    deliver(tx, place, session, waiter, mail)
+    deliver(tx, variable.id, waiters(tx, variable.id, FETCH, limit=1)[0], mail)
     variable.fetchers -= 1
     if failpoints.ARMED:
         failpoints.hit("spaces.handed")
     return True
 
 
-def waiters(
-    tx: Transaction, id: int, kind: int, limit: int | None = None
-) -> list[tuple[bytes, int, int]]:
+class InLine(NamedTuple):
+    """Somebody's place in a line."""
+
+    place: bytes
+    session: int
+    waiter: int
+    is_elsewhere: bool
+    """Whether it stands in the lines of other variables too."""
+
+
+def waiters(tx: Transaction, id: int, kind: int, limit: int | None = None) -> list[InLine]:
     begin = WAIT.int(id) + pack_int(kind)
-    found: list[tuple[bytes, int, int]] = []
-    for key, _ in tx.range(begin, after(begin), limit=limit):
+    found: list[InLine] = []
+    for key, value in tx.range(begin, after(begin), limit=limit):
         _, session, waiter = unpack(key[len(begin) :])
         assert isinstance(session, int)
         assert isinstance(waiter, int)
-        found.append((key, session, waiter))
+        found.append(InLine(key, session, waiter, bool(value)))
     return found
 
 
-def deliver(tx: Transaction, place: bytes, session: int, waiter: int, mail: bytes) -> None:
-    tx.delete(place)
-    tx.put(mail_key(session, waiter), mail)
-    tx.ring(session_bell(session))
+def deliver(tx: Transaction, id: int, line: InLine, mail: bytes) -> None:
+    """Give a waiter its mail; it leaves the line of the variable `id`, and all others."""
+    tx.delete(line.place)
+    tx.put(mail_key(line.session, line.waiter), mail)
+    tx.ring(session_bell(line.session))
+    if line.is_elsewhere:
+        held = tx.get(held_key(line.session, "waiter", line.waiter))
+        assert held is not None, "somebody waits who does not know it"
+        _leave_lines(tx, Waiter(line.session, line.waiter), decode_held_waiter(held), id)
+
+
+def _leave_lines(tx: Transaction, waiter: Waiter, wait: HeldWaiter, besides: int) -> None:
+    """Take a waiter out of all lines but that of the variable `besides`."""
+    for key, id in wait.places():
+        if id == besides:
+            continue
+        tx.delete(wait_key(id, wait.kind, wait.ticket, waiter.session, waiter.number))
+        raw = tx.get(key)
+        variable = decode_variable(raw) if raw is not None else None
+        if variable is None or variable.id != id:
+            continue  # it is just being deleted, and all who wait for it are told
+        if wait.kind == FETCH:
+            variable.fetchers -= 1
+        else:
+            variable.finders -= 1
+        tx.put(key, encode(variable))
 
 
 # Taking.
@@ -225,6 +332,8 @@ def find(tx: Transaction, bulk: Bulk, key: bytes) -> bytes | Found | None:
     if raw is None:
         return None
     variable = decode_variable(raw)
+    if variable.more is not None:
+        rules.check_due(tx, variable.more)
     if not variable.count:
         return None
     record = tx.get(variable.values + pack_int(variable.first)) if variable.mode != LIFO else None
@@ -240,6 +349,7 @@ def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> T
         ConflictError: An iterator asks, and the variable is lifo or multi.
         Ended: An iterator asks, and its variable was deleted since.
         OutOfPins: It is taken, and could not be looked at without a copy.
+        Overdue: First, something else is to be done.
     """
     raw = tx.get(key)
     if raw is None:
@@ -247,6 +357,8 @@ def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> T
             raise Ended
         return None
     variable = decode_variable(raw)
+    if variable.more is not None:
+        rules.check_due(tx, variable.more)
     if want.in_order:
         located = _locate_next(tx, variable, want)
     elif variable.count:
@@ -258,16 +370,16 @@ def take(tx: Transaction, bulk: Bulk, key: bytes, want: Want, session: int) -> T
     index, record = located
     if want.kind == FIND:
         return Taken(variable.id, index, open_record(tx, bulk, record))
-    taken = Taken(variable.id, index, _open_taken(tx, bulk, record, want.opened))
+    found = _open_taken(tx, bulk, record, want.opened)
     tx.delete(variable.values + pack_int(index))
-    _note_removed(variable, index)
+    about = _note_removed(tx, variable, index, record)
     if want.claim:
         variable.claimed += 1
-        put_claim(tx, key, session, variable.id, index, record, want.noted)
+        about = put_claim(tx, key, session, variable.id, index, record, about, want.noted)
     else:
         release_record(tx, bulk, record)
     tx.put(key, encode(variable))
-    return taken
+    return Taken(variable.id, index, found, about)
 
 
 class Ended(Exception):  # noqa: N818 not an error: iteration is over
@@ -349,7 +461,8 @@ def _item(found: list[tuple[bytes, bytes]]) -> tuple[int, bytes]:
     return index, found[0][1]
 
 
-def _note_removed(variable: Variable, index: int) -> None:
+def _note_removed(tx: Transaction, variable: Variable, index: int, record: bytes) -> About | None:
+    """Note that a value is not there any more; return what was known of it."""
     variable.count -= 1
     if not variable.count:
         variable.first, variable.last = variable.next, variable.next - 1
@@ -357,6 +470,7 @@ def _note_removed(variable: Variable, index: int) -> None:
         variable.first = index + 1
     elif index == variable.last:
         variable.last = index - 1
+    return None if variable.more is None else rules.note_removed(tx, variable, index, record)
 
 
 def _drop_only(tx: Transaction, bulk: Bulk, variable: Variable) -> None:
@@ -364,7 +478,7 @@ def _drop_only(tx: Transaction, bulk: Bulk, variable: Variable) -> None:
     index, record = _locate(tx, variable)
     tx.delete(variable.values + pack_int(index))
     release_record(tx, bulk, record)
-    _note_removed(variable, index)
+    _note_removed(tx, variable, index, record)
     variable.first = variable.next - 1
 
 
@@ -373,11 +487,14 @@ def fetch(tx: Transaction, bulk: Bulk, key: bytes) -> Taken | None:
 
     Raises:
         OutOfPins: It could not be looked at without a copy.
+        Overdue: First, something else is to be done.
     """
     raw = tx.get(key)
     if raw is None:
         return None
     variable = decode_variable(raw)
+    if variable.more is not None:
+        rules.check_due(tx, variable.more)
     if not variable.count:
         return None
     if variable.mode <= FIFO:
@@ -390,36 +507,63 @@ def fetch(tx: Transaction, bulk: Bulk, key: bytes) -> Taken | None:
     else:
         index, record = _locate(tx, variable)
         tx.delete(variable.values + pack_int(index))
-    _note_removed(variable, index)
+    about = _note_removed(tx, variable, index, record)
     tx.put(key, encode(variable))
     if record[0] < values.BULK:
-        return Taken(variable.id, index, (record, None))
+        return Taken(variable.id, index, (record, None), about)
     found = _open_taken(tx, bulk, record)
     release_record(tx, bulk, record)
-    return Taken(variable.id, index, found)
+    return Taken(variable.id, index, found, about)
 
 
 # Waiting.
 
 
-def take_or_wait(
-    tx: Transaction, bulk: Bulk, instance: int, key: bytes, want: Want, waiter: Waiter
+def take_any(
+    tx: Transaction, bulk: Bulk, keys: Sequence[bytes], want: Want, session: int
 ) -> Taken | None:
-    """As `take`; where there is no value, join the line and return None."""
-    taken = take(tx, bulk, key, want, waiter.session)
+    """Find or fetch a value of the first of several variables that has one."""
+    for key in keys:
+        taken = take(tx, bulk, key, want, session)
+        if taken is not None:
+            return taken._replace(key=key)
+    return None
+
+
+def take_or_wait(
+    tx: Transaction,
+    bulk: Bulk,
+    instance: int,
+    keys: Sequence[bytes],
+    want: Want,
+    waiter: Waiter,
+) -> Taken | News | None:
+    """As `take_any`; where there is no value, join the lines and return None.
+
+    Returns news if none of the variables will ever have one.
+    """
+    taken = take_any(tx, bulk, keys, want, waiter.session)
     if taken is not None:
         return taken
-    raw = tx.get(key)
-    variable = decode_variable(raw) if raw is not None else new_variable(tx, instance, UNKNOWN)
+    variables: list[Variable] = []
+    for key in keys:
+        raw = tx.get(key)
+        found = decode_variable(raw) if raw is not None else new_variable(tx, instance, UNKNOWN)
+        variables.append(found)
+    if all(variable.more is not None and not variable.more.producers for variable in variables):
+        return News.NO_PRODUCER
     ticket = tx.version
-    held = HeldWaiter(key, variable.id, want.kind, ticket)
+    (first, *others) = places = [(key, v.id) for key, v in zip(keys, variables, strict=True)]
+    held = HeldWaiter(*first, want.kind, ticket, time.time(), others)
     tx.put(held_key(waiter.session, "waiter", waiter.number), encode(held))
-    tx.put(wait_key(variable.id, want.kind, ticket, waiter.session, waiter.number), b"")
-    if want.kind == FETCH:
-        variable.fetchers += 1
-    else:
-        variable.finders += 1
-    tx.put(key, encode(variable))
+    mark = b"" if len(places) == 1 else b"+"
+    for (key, id), variable in zip(places, variables, strict=True):
+        tx.put(wait_key(id, want.kind, ticket, waiter.session, waiter.number), mark)
+        if want.kind == FETCH:
+            variable.fetchers += 1
+        else:
+            variable.finders += 1
+        tx.put(key, encode(variable))
     return None
 
 
@@ -430,9 +574,12 @@ def id_of(tx: Transaction, key: bytes) -> int:
 
 
 def has_value(tx: Transaction, key: bytes) -> bool:
-    """Tell whether the variable at `key` has a value just now."""
+    """Tell whether the variable at `key` has a value just now, or rules by which it may."""
     raw = tx.get(key)
-    return raw is not None and decode_variable(raw).count > 0
+    if raw is None:
+        return False
+    variable = decode_variable(raw)
+    return variable.count > 0 or variable.more is not None
 
 
 def has_mail(tx: Transaction, waiter: Waiter) -> bool:
@@ -460,13 +607,11 @@ def open_mail(tx: Transaction, bulk: Bulk, waiter: Waiter) -> Found:
     return open_record(tx, bulk, record)
 
 
-def collect(
-    tx: Transaction, bulk: Bulk, want: Want, waiter: Waiter
-) -> Taken | Literal[False] | None:
+def collect(tx: Transaction, bulk: Bulk, want: Want, waiter: Waiter) -> Taken | News | None:
     """Take what was given to a waiter, or leave the line where nothing was: then None.
 
-    Returns False if the variable was deleted while it waited. (Not an exception: that would
-    undo the transaction, and the wait would not have ended.)
+    Returns news if that is what it was given. (Not an exception: that would undo the
+    transaction, and the wait would not have ended.)
 
     Raises:
         OutOfPins: It could not be looked at without a copy; the wait has not ended.
@@ -478,21 +623,22 @@ def collect(
     if mail is None:
         return None
     if mail.record is None:
-        return False
-    found = _open_taken(tx, bulk, mail.record, want.opened)
-    taken = Taken(mail.id, mail.index, found)
+        return News(mail.index)
+    found, about = _open_taken(tx, bulk, mail.record, want.opened), mail.about
+    key = next(key for key, id in wait.places() if id == mail.id)
     if want.claim:
-        raw = tx.get(wait.variable_key)
+        raw = tx.get(key)
         if raw is not None:
             variable = decode_variable(raw)
             if variable.id == mail.id:
                 variable.claimed += 1
-                tx.put(wait.variable_key, encode(variable))
-        key = wait.variable_key
-        put_claim(tx, key, waiter.session, mail.id, mail.index, mail.record, want.noted)
+                tx.put(key, encode(variable))
+        about = put_claim(
+            tx, key, waiter.session, mail.id, mail.index, mail.record, about, want.noted
+        )
     else:
         release_record(tx, bulk, mail.record)
-    return taken
+    return Taken(mail.id, mail.index, found, about, key)
 
 
 def end_wait(tx: Transaction, bulk: Bulk, waiter: Waiter, held: bytes) -> None:
@@ -502,7 +648,8 @@ def end_wait(tx: Transaction, bulk: Bulk, waiter: Waiter, held: bytes) -> None:
     if mail is None or mail.record is None:
         return
     if wait.kind == FETCH:
-        put_back(tx, bulk, wait.variable_key, mail.id, mail.index, mail.record)
+        key = next(key for key, id in wait.places() if id == mail.id)
+        put_back(tx, bulk, key, mail.id, mail.index, mail.record, mail.about)
     else:
         release_record(tx, bulk, mail.record)
 
@@ -519,15 +666,7 @@ def _pop_mail(tx: Transaction, waiter: Waiter, wait: HeldWaiter) -> Mail | None:
     raw = tx.pop(mail_key(waiter.session, waiter.number))
     if raw is not None:
         return decode_mail(raw)
-    tx.delete(wait_key(wait.id, wait.kind, wait.ticket, waiter.session, waiter.number))
-    raw = tx.get(wait.variable_key)
-    assert raw is not None, "a variable with waiters went without telling them"
-    variable = decode_variable(raw)
-    if wait.kind == FETCH:
-        variable.fetchers -= 1
-    else:
-        variable.finders -= 1
-    tx.put(wait.variable_key, encode(variable))
+    _leave_lines(tx, waiter, wait, besides=0)
     return None
 
 
@@ -541,24 +680,48 @@ def put_claim(
     id: int,
     index: int,
     record: bytes,
+    about: About | None,
     noted: list[Noted] | None,
-) -> None:
-    """Note that a session works on a value that it took."""
+) -> About:
+    """Note that a session works on a value that it took; return what is known of it now."""
     since_s = time.time()
     if noted is not None:
         noted.append(Noted(id, index, since_s))
-    tx.put(claim_key(id, index), encode(ClaimRecord(session, since_s, record)))
+    about = About(1) if about is None else About(about.tries + 1, about.expires_us, about.reason)
+    tx.put(claim_key(id, index), encode(ClaimRecord(session, since_s, record, about)))
     tx.put(held_key(session, "claim", id, index), key)
     if failpoints.ARMED:
         failpoints.hit("spaces.claimed")
+    return about
 
 
-def end_claim(tx: Transaction, bulk: Bulk, session: int, id: int, index: int, done: bool) -> bool:
-    """End a claim: the value is gone, or back at its place. Tell whether there was one."""
+class Ending(NamedTuple):
+    """How a claim ends."""
+
+    is_done: bool = False
+    """The value is gone; else it goes back."""
+    to_back: bool = False
+    """It goes behind all others; else to its place."""
+    delay_s: float = 0
+    """It is shown again after so long."""
+    reason: str = ""
+    """Why it was not done."""
+    target: bytes | None = None
+    """Key of a variable that it goes into instead."""
+
+
+DONE: Final = Ending(is_done=True)
+UNDONE: Final = Ending()
+
+
+def end_claim(
+    tx: Transaction, bulk: Bulk, session: int, id: int, index: int, ending: Ending
+) -> bool:
+    """End a claim as `ending` says. Tell whether there was one."""
     key = tx.pop(held_key(session, "claim", id, index))
     if key is None:
         return False
-    release_claim(tx, bulk, key, id, index, done=done)
+    release_claim(tx, bulk, key, id, index, ending)
     return True
 
 
@@ -575,23 +738,196 @@ def undo_claim(tx: Transaction, bulk: Bulk, session: int, noted: Noted) -> None:
     """
     raw = tx.get(claim_key(noted.id, noted.index))
     if raw is not None and decode_claim(raw).since_s == noted.since_s:
-        end_claim(tx, bulk, session, noted.id, noted.index, done=False)
+        end_claim(tx, bulk, session, noted.id, noted.index, UNDONE)
 
 
 def release_claim(
-    tx: Transaction, bulk: Bulk, key: bytes, id: int, index: int, *, done: bool
+    tx: Transaction, bulk: Bulk, key: bytes, id: int, index: int, ending: Ending
 ) -> None:
     """End a claim whose held key is gone."""
     raw = tx.pop(claim_key(id, index))
     if raw is None:
         return  # the variable was deleted, and the value with it
-    record = decode_claim(raw).record
+    claim = decode_claim(raw)
+    record, about = claim.record, claim.about or About(1)
     found = tx.get(key)
     variable = decode_variable(found) if found is not None else None
-    if variable is not None and variable.id == id:
-        variable.claimed -= 1
-        tx.put(key, encode(variable))
-    if done:
+    if variable is None or variable.id != id:
         release_record(tx, bulk, record)
+        return
+    variable.claimed -= 1
+    if ending.reason:
+        about.reason = ending.reason
+    more = variable.more
+    if ending.is_done:
+        release_record(tx, bulk, record)
+    elif ending.target is not None:
+        tx.put(key, encode(variable))
+        put_into(tx, bulk, VARIABLE.tail(key)[0], ending.target, record, None)
+        return
+    elif more is not None and more.max_tries and about.tries >= more.max_tries:
+        tx.put(key, encode(variable))
+        instance, name = VARIABLE.tail(key)
+        target = VARIABLE.int(_int(instance)) + pack_str(more.failed or f"{name}.failed")
+        put_into(tx, bulk, instance, target, record, About(about.tries, 0, about.reason))
+        return
+    elif ending.delay_s:
+        if ending.to_back:
+            index = variable.next
+            variable.next = index + 1
+        rules.delay(tx, key, variable, index, record, about, ending.delay_s)
     else:
-        put_back(tx, bulk, key, id, index, record)
+        if ending.to_back and variable.mode == LIFO:
+            index = (variable.first if variable.count else variable.next) - 1
+        elif ending.to_back:
+            index = variable.next
+            variable.next = index + 1
+        _keep(tx, bulk, key, variable, index, record, about)
+    tx.put(key, encode(variable))
+
+
+def put_into(
+    tx: Transaction, bulk: Bulk, instance: object, key: bytes, record: bytes, about: About | None
+) -> None:
+    """Put a value that was taken out of one variable into another, also if that is full."""
+    raw = tx.get(key)
+    variable = decode_variable(raw) if raw is not None else new_variable(tx, _int(instance), FIFO)
+    if variable.mode == UNKNOWN:
+        variable.mode = FIFO
+    index = variable.next
+    variable.next = index + 1
+    _keep(tx, bulk, key, variable, index, record, about)
+    tx.put(key, encode(variable))
+
+
+def move(tx: Transaction, bulk: Bulk, instance: int, source: bytes, target: bytes) -> bool:
+    """Move the next value of one variable into another; tell whether there was one.
+
+    What was known of the value is forgotten.
+
+    Raises:
+        FullError: The target is full, and refuses then.
+        NoRoom: The target is full, and one waits for it then.
+        Overdue: First, something else is to be done.
+    """
+    raw = tx.get(source)
+    if raw is None:
+        return False
+    variable = decode_variable(raw)
+    if variable.more is not None:
+        rules.check_due(tx, variable.more)
+    if not variable.count:
+        return False
+    index, record = _locate(tx, variable)
+    tx.delete(variable.values + pack_int(index))
+    _note_removed(tx, variable, index, record)
+    tx.put(source, encode(variable))
+    raw = tx.get(target)
+    found = decode_variable(raw) if raw is not None else None
+    if (
+        found is not None
+        and found.more is not None
+        and (found.more.max_values or found.more.max_bytes)
+    ):
+        if not rules.make_room(tx, bulk, found, rules.size_of(record)):
+            raise NoRoom(found.id)
+        tx.put(target, encode(found))
+    put_into(tx, bulk, instance, target, record, None)
+    return True
+
+
+class NoRoom(Exception):  # noqa: N818 not an error: the caller waits for room
+    """The variable of an id is full, and nothing was changed."""
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+
+
+# Producers.
+
+
+def add_producer(tx: Transaction, instance: int, key: bytes, session: int, number: int) -> None:
+    """Note that a session is going to store values."""
+    raw = tx.get(key)
+    variable = decode_variable(raw) if raw is not None else new_variable(tx, instance, UNKNOWN)
+    more = variable.more = variable.more or More()
+    more.producers = 1 if more.producers == NEVER_HAD else more.producers + 1
+    tx.put(held_key(session, "producer", number), key)
+    tx.put(key, encode(variable))
+
+
+def end_producer(tx: Transaction, session: int, number: int) -> None:
+    """Note that it is not, any more."""
+    key = tx.pop(held_key(session, "producer", number))
+    if key is not None:
+        release_producer(tx, key)
+
+
+def release_producer(tx: Transaction, key: bytes) -> None:
+    """Count a producer less; after the last one, tell those who wait in vain."""
+    raw = tx.get(key)
+    if raw is None:
+        return
+    variable = decode_variable(raw)
+    more = variable.more
+    if more is None or more.producers <= 0:
+        return  # it was deleted, and made anew
+    more.producers -= 1
+    if not more.producers:
+        news = encode(Mail(variable.id, News.NO_PRODUCER.value, None))
+        for kind in (FIND, FETCH):
+            for line in waiters(tx, variable.id, kind):
+                if line.is_elsewhere and _may_get_one(tx, line, variable.id):
+                    continue
+                deliver(tx, variable.id, line, news)
+                if kind == FETCH:
+                    variable.fetchers -= 1
+                else:
+                    variable.finders -= 1
+    tx.put(key, encode(variable))
+
+
+def _may_get_one(tx: Transaction, line: InLine, besides: int) -> bool:
+    """Tell whether another variable that a waiter waits for may have a value some time."""
+    held = tx.get(held_key(line.session, "waiter", line.waiter))
+    assert held is not None, "somebody waits who does not know it"
+    for key, id in decode_held_waiter(held).places():
+        raw = tx.get(key) if id != besides else None
+        if raw is not None:
+            more = decode_variable(raw).more
+            if more is None or more.producers:
+                return True
+    return False
+
+
+# What is due.
+
+
+def tend(tx: Transaction, bulk: Bulk) -> bool:
+    """Show and drop the values whose time has come; tell whether more of them are left."""
+    now_us = rules.now_us()
+    found = tx.range(DUE.begin, DUE.int(now_us + 1), limit=settings.BATCH_KEYS)
+    for due_key, raw in found:
+        tx.delete(due_key)
+        at_us, id, index = map(_int, DUE.tail(due_key))
+        due = decode_due(raw)
+        held = tx.get(due.variable_key)
+        variable = decode_variable(held) if held is not None else None
+        if variable is None or variable.id != id:
+            continue  # it was deleted: the trash has the value
+        if due.is_delayed:
+            later = rules.take_delayed(tx, variable, at_us, index)
+            if later is not None:
+                _keep(tx, bulk, due.variable_key, variable, index, later.record, later.about)
+        else:
+            record = tx.pop(variable.values + pack_int(index))
+            if record is not None:
+                _note_removed(tx, variable, index, record)
+                release_record(tx, bulk, record)
+        tx.put(due.variable_key, encode(variable))
+    return len(found) == settings.BATCH_KEYS
+
+
+def _int(element: object) -> int:
+    assert isinstance(element, int)
+    return element

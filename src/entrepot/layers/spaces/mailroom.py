@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from entrepot.arena.bulk import Bulk
 from entrepot.engine.protocol import Engine
 from entrepot.errors import EntrepotError
 from entrepot.layers.spaces import core
 from entrepot.layers.spaces.core import Waiter
-from entrepot.layers.spaces.records import session_bell
+from entrepot.layers.spaces.records import DUE_BELL, session_bell
+from entrepot.layers.spaces.rules import next_due_us, now_us
 
 __all__ = ["Mailroom"]
 
@@ -25,8 +27,9 @@ class Mailroom:
     wait costs no task.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, bulk: Bulk) -> None:
         self._engine = engine
+        self._bulk = bulk
         self._calls: dict[int, Callable[[EntrepotError | None], None]] = {}
         self._porter: asyncio.Task[None] | None = None
 
@@ -66,9 +69,19 @@ class Mailroom:
                 tell(error)
 
     async def _carry_while_wanted(self, session: int) -> None:
-        bells = [session_bell(session)]
+        bells = [session_bell(session), DUE_BELL]
         while self._calls:
             seen = self._engine.listen(bells)
+            seconds = self._until_due()
             for number in self._engine.read(core.mail_of, session):
                 self._tell(number)
-            await self._engine.wait_async(bells, seen, _ROUND_S)
+            await self._engine.wait_async(bells, seen, seconds)
+
+    def _until_due(self) -> float:
+        """Do what is due, and return how long to sleep."""
+        while True:
+            at_us = self._engine.read(next_due_us)
+            seconds = _ROUND_S if at_us is None else (at_us - now_us()) / 1e6
+            if seconds > 0:
+                return min(seconds, _ROUND_S)
+            self._engine.write(core.tend, self._bulk)

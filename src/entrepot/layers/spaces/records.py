@@ -14,7 +14,10 @@ Keys under ("space",):
     ("value", id, index)               -> record (see `values`)
     ("wait", id, kind, ticket, session, waiter) -> nothing; kind 0 finds, 1 fetches; oldest first
     ("mail", session, waiter)          -> Mail: what a waiter was given
-    ("claim", id, index)               -> ClaimRecord: session, when, record
+    ("claim", id, index)               -> ClaimRecord: session, when, record, About
+    ("about", id, index)               -> About: tries, expiry; only where there is something to say
+    ("later", id, at, index)           -> Later: record, About; a value that is shown at a time
+    ("due", at, id, index)             -> Due: what is to be done then: show it, or drop it
     ("trash", "variable", id)          -> nothing: values to be deleted in batches
     ("trash", "instance", instance)    -> nothing: variables to be deleted in batches
     ("number",)                        -> the last instance or variable id that was given
@@ -22,9 +25,13 @@ Keys under ("space",):
 Held by a session (see `entrepot.engine.held`):
     ("waiter", waiter)                 -> HeldWaiter: which variable, kind, ticket
     ("claim", id, index)               -> key of the variable
+    ("producer", producer)             -> key of the variable
     ("space", name)                    -> the instance: it ends with its owner
 
-Bell: ("session", session), rung when mail comes for it.
+Times are in microseconds since the epoch.
+
+Bells: ("session", session), rung when mail comes for it; ("room", variable id), when a bounded
+variable has room again; ("due",), when something is to be done at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +44,17 @@ from entrepot.engine.keys import Prefix, pack_int
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import LimitError, NotFoundError, TypeMismatchError
 
-__all__ = ["MODES", "ClaimRecord", "HeldWaiter", "Mail", "Owner", "Variable", "Workspace"]
+__all__ = [
+    "MODES",
+    "About",
+    "ClaimRecord",
+    "HeldWaiter",
+    "Mail",
+    "More",
+    "Owner",
+    "Variable",
+    "Workspace",
+]
 
 SPACE = Prefix("space")
 NAME = Prefix("name", of=SPACE)
@@ -47,6 +64,9 @@ VALUE = Prefix("value", of=SPACE)
 WAIT = Prefix("wait", of=SPACE)
 MAIL = Prefix("mail", of=SPACE)
 CLAIM = Prefix("claim", of=SPACE)
+ABOUT = Prefix("about", of=SPACE)
+LATER = Prefix("later", of=SPACE)
+DUE = Prefix("due", of=SPACE)
 TRASH = Prefix("trash", of=SPACE)
 NUMBER = SPACE.key("number")
 
@@ -54,6 +74,12 @@ UNKNOWN, FIFO, LIFO, MULTI, SINGLE = range(5)
 MODES: Final = ("unknown", "fifo", "lifo", "multi", "single")
 
 FIND, FETCH = 0, 1
+
+WAIT_FOR_ROOM, REFUSE, DROP_OLDEST = range(3)
+WHEN_FULL: Final = ("wait", "error", "drop_oldest")
+
+NEVER_HAD: Final = -1
+"""The number of producers of a variable that never had one."""
 
 LEFT: Final = -1
 """The owner of a workspace that stayed when its owner left."""
@@ -85,6 +111,50 @@ class Workspace(msgspec.Struct, array_like=True):
     """It stays when its owner leaves."""
 
 
+class More(msgspec.Struct, array_like=True):
+    """What few variables have: bounds, times, tries, producers. Zero means none."""
+
+    max_values: int = 0
+    max_bytes: int = 0
+    when_full: int = WAIT_FOR_ROOM
+    ttl_s: float = 0
+    max_tries: int = 0
+    failed: str = ""
+    """The variable that takes what was tried in vain so often."""
+    size: int = 0
+    """Bytes of the values that are there."""
+    delayed: int = 0
+    """How many values are shown later."""
+    timed: int = 0
+    """How many values something is to be done with at a time, those included."""
+    producers: int = NEVER_HAD
+
+
+class About(msgspec.Struct, array_like=True):
+    """What is known of a value besides its bytes."""
+
+    tries: int = 0
+    """How often it was claimed."""
+    expires_us: int = 0
+    """When it is dropped; 0: never."""
+    reason: str = ""
+    """Why the last try failed."""
+
+
+class Later(msgspec.Struct, array_like=True):
+    """A value that is shown at a time."""
+
+    record: bytes
+    about: About
+
+
+class Due(msgspec.Struct, array_like=True):
+    """What is to be done at a time: show a value that was held back, or drop one."""
+
+    variable_key: bytes
+    is_delayed: bool
+
+
 class Variable(msgspec.Struct, array_like=True):
     """A variable: how its values are taken, and what is known of them."""
 
@@ -103,14 +173,17 @@ class Variable(msgspec.Struct, array_like=True):
     claimed: int
     values: bytes
     """The packed beginning of the keys of its values."""
+    more: More | None = None
 
 
 class Mail(msgspec.Struct, array_like=True):
-    """What a waiter was given: a value, or the news that the variable was deleted."""
+    """What a waiter was given: a value, or news."""
 
     id: int
     index: int
+    """Of a value; else which news it is."""
     record: bytes | None
+    about: About | None = None
 
 
 class HeldWaiter(msgspec.Struct, array_like=True):
@@ -120,6 +193,13 @@ class HeldWaiter(msgspec.Struct, array_like=True):
     id: int
     kind: int
     ticket: int
+    since_s: float = 0
+    others: list[tuple[bytes, int]] = []
+    """Key and id of the other variables in whose lines it stands too."""
+
+    def places(self) -> list[tuple[bytes, int]]:
+        """Return key and id of all variables in whose lines it stands."""
+        return [(self.variable_key, self.id), *self.others]
 
 
 class ClaimRecord(msgspec.Struct, array_like=True):
@@ -128,6 +208,7 @@ class ClaimRecord(msgspec.Struct, array_like=True):
     session: int
     since_s: float
     record: bytes
+    about: About | None = None
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -136,6 +217,9 @@ decode_variable = msgspec.msgpack.Decoder(Variable).decode
 decode_mail = msgspec.msgpack.Decoder(Mail).decode
 decode_held_waiter = msgspec.msgpack.Decoder(HeldWaiter).decode
 decode_claim = msgspec.msgpack.Decoder(ClaimRecord).decode
+decode_about = msgspec.msgpack.Decoder(About).decode
+decode_later = msgspec.msgpack.Decoder(Later).decode
+decode_due = msgspec.msgpack.Decoder(Due).decode
 
 
 def value_key(id: int, index: int) -> bytes:
@@ -148,6 +232,21 @@ def claim_key(id: int, index: int) -> bytes:
     return CLAIM.int(id) + pack_int(index)
 
 
+def about_key(id: int, index: int) -> bytes:
+    """Return the key of what is known of a value."""
+    return ABOUT.int(id) + pack_int(index)
+
+
+def later_key(id: int, at_us: int, index: int) -> bytes:
+    """Return the key of a value that is shown later."""
+    return b"".join((LATER.int(id), pack_int(at_us), pack_int(index)))
+
+
+def due_key(at_us: int, id: int, index: int) -> bytes:
+    """Return the key of what is to be done with a value at a time."""
+    return b"".join((DUE.int(at_us), pack_int(id), pack_int(index)))
+
+
 def mail_key(session: int, waiter: int) -> bytes:
     """Return the key of what a waiter was given."""
     return MAIL.int(session) + pack_int(waiter)
@@ -157,6 +256,15 @@ def wait_key(id: int, kind: int, ticket: int, session: int, waiter: int) -> byte
     """Return the key of a waiter's place in the line."""
     who = (pack_int(session), pack_int(waiter))
     return b"".join((WAIT.int(id), pack_int(kind), pack_int(ticket), *who))
+
+
+DUE_BELL: Final = b"spaces due"
+"""Rung when something is to be done at a time."""
+
+
+def room_bell(id: int) -> bytes:
+    """Return the bell that is rung when a bounded variable has room again."""
+    return b"room" + id.to_bytes(8, "big")
 
 
 def session_bell(session: int) -> bytes:

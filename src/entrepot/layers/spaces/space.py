@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import warnings
-import weakref
-from collections.abc import Generator, Iterator
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar, TypeVarTuple
 
 from entrepot import settings
 from entrepot.arena.bulk import Bulk, Draft
 from entrepot.engine import failpoints
-from entrepot.engine.protocol import Engine
+from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import (
-    ClosedError,
-    ConflictError,
+    EntrepotError,
+    LimitError,
     NotFoundError,
+    ProducersGoneError,
+    TypeMismatchError,
     WaitTimeoutError,
 )
 from entrepot.layers import values
 from entrepot.layers.spaces import core, workspaces
-from entrepot.layers.spaces.core import Ended, Position, Taken, Waiter, Want
-from entrepot.layers.spaces.records import FETCH, FIND, mode_number, session_bell
-from entrepot.layers.spaces.workspaces import VariableInfo
+from entrepot.layers.spaces.claim import Claim
+from entrepot.layers.spaces.core import News, Taken, Waiter, Want
+from entrepot.layers.spaces.iterator import Values
+from entrepot.layers.spaces.producer import Producer
+from entrepot.layers.spaces.records import (
+    DUE_BELL,
+    FETCH,
+    FIND,
+    UNKNOWN,
+    WHEN_FULL,
+    mode_number,
+    room_bell,
+    session_bell,
+)
+from entrepot.layers.spaces.rules import Overdue, next_due_us, now_us
+from entrepot.layers.spaces.workspaces import ClaimInfo, ValueInfo, VariableInfo, WaiterInfo
 from entrepot.layers.tier import Tier, load
 from entrepot.waiting import Deadline
 
-__all__ = ["Claim", "Space", "Values"]
+__all__ = ["Space"]
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 _KEYS_MAX = 1024
 
@@ -73,35 +88,144 @@ class Space:
 
     # Storing, finding, fetching.
 
-    def store(self, variable: str, value: object) -> None:
+    def store(
+        self,
+        variable: str,
+        value: object,
+        *,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Store a value. Whoever waits for one gets it in the same step.
+
+        Args:
+            variable: Its name.
+            value: Anything that can be pickled; arrays and dataframes are not copied on the way.
+            ttl: Seconds after which the value is dropped; by default the variable's (`declare`).
+            timeout: Most seconds to wait for room in a bounded variable that lets one wait.
 
         Raises:
             NotFoundError: The workspace was deleted.
             TypeMismatchError: The value cannot be pickled, or `variable` is not a string.
             OutOfMemoryError: The depot is full.
+            FullError: The variable is bounded, full, and refuses then.
+            WaitTimeoutError: It had no room in time.
 
         Cost: one write transaction; a value over about 128 kB one more.
         """
-        self.store_record(variable, values.encode(value))
+        self.store_record(variable, values.encode(value), ttl=ttl, timeout=timeout)
 
-    def store_record(self, variable: str, record: bytes | values.Encoded) -> None:
+    def store_record(
+        self,
+        variable: str,
+        record: bytes | values.Encoded,
+        *,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Store what a value was encoded to; see `entrepot.layers.values`."""
         try:
             key = self._keys[variable]
         except (KeyError, TypeError):
             key = self._key(variable)
         if type(record) is bytes:
-            self._engine.write(core.store, self._bulk, self._instance, key, record)
+            try:
+                index = self._engine.write(core.store, self._bulk, self._instance, key, record, ttl)
+            except Overdue:
+                index = None
+            if index is None:
+                self._store_when_due(variable, record, ttl, timeout)
         else:
             assert isinstance(record, values.Encoded)
             with self._bulk.draft(record.buffers) as draft:
-                self._engine.write(core.store, self._bulk, self._instance, key, (record, draft))
+                self._store_when_due(variable, (record, draft), ttl, timeout)
 
-    def store_draft(self, variable: str, encoded: values.Encoded, draft: Draft) -> None:
+    def store_draft(
+        self,
+        variable: str,
+        encoded: values.Encoded,
+        draft: Draft,
+        *,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Store a value whose bytes were written into a draft of `bulk`."""
+        self._store_when_due(variable, (encoded, draft), ttl, timeout)
+
+    def _store_when_due(
+        self,
+        variable: str,
+        record: bytes | tuple[values.Encoded, Draft],
+        ttl: float | None,
+        timeout: float | None,
+    ) -> None:
+        """Store a value when there is room, and when what was due before is done."""
+        deadline = Deadline(timeout)
+        while True:
+            bells = self.room_bells(variable)
+            seen = self._engine.listen(bells)
+            if self.try_store(variable, record, ttl):
+                return
+            left = deadline.left()
+            if left == 0:
+                raise self.had_no_room(variable, deadline)
+            self._engine.wait(bells, seen, self.until_due(left))
+
+    # The steps of a store, for this class and its async twin.
+
+    def room_bells(self, variable: str) -> list[bytes]:
+        """Return what is rung when a variable has room again, or something is due."""
+        return [room_bell(self.id_of(variable)), DUE_BELL]
+
+    def try_store(
+        self,
+        variable: str,
+        record: bytes | tuple[values.Encoded, Draft],
+        ttl: float | None,
+    ) -> bool:
+        """Store a value; False if the variable is full, and one waits for it then."""
         key = self._key(variable)
-        self._engine.write(core.store, self._bulk, self._instance, key, (encoded, draft))
+        index = self._write(core.store, self._bulk, self._instance, key, record, ttl)
+        return index is not None
+
+    def had_no_room(self, variable: str, deadline: Deadline) -> WaitTimeoutError:
+        """Return the error for a store whose time is over."""
+        return WaitTimeoutError(
+            f"{self.name}/{variable} had no room within {deadline.timeout} seconds",
+            "fetch some values, or declare it with a larger bound",
+        )
+
+    def until_due(self, left: float | None) -> float | None:
+        """Do what is due, and return how long to sleep: until the next time, at most `left`."""
+        while True:
+            at_us = self._engine.read(next_due_us)
+            if at_us is None:
+                return left
+            seconds = (at_us - now_us()) / 1e6
+            if seconds > 0:
+                return seconds if left is None else min(left, seconds)
+            self.tend()
+
+    def tend(self) -> None:
+        """Show and drop the values of all spaces of the tier whose time has come."""
+        while self._engine.write(core.tend, self._bulk):
+            pass
+
+    def _write(self, fn: Callable[[Transaction, *Ts], R], *args: *Ts) -> R:
+        """Write; first do what is due, if `fn` says so."""
+        while True:
+            try:
+                return self._engine.write(fn, *args)
+            except Overdue:
+                self.tend()
+
+    def _read(self, fn: Callable[[Transaction, *Ts], R], *args: *Ts) -> R:
+        """Read; first do what is due, if `fn` says so."""
+        while True:
+            try:
+                return self._engine.read(fn, *args)
+            except Overdue:
+                self.tend()
 
     def try_find(self, variable: str, default: Any = None) -> Any:
         """Return a value and leave it there; `default` if there is none.
@@ -112,7 +236,7 @@ class Space:
             key = self._keys[variable]
         except (KeyError, TypeError):
             key = self._key(variable)
-        found = self._engine.read(core.find, self._bulk, key)
+        found = self._read(core.find, self._bulk, key)
         if found is None:
             self._check_open()
             return default
@@ -128,9 +252,9 @@ class Space:
         except (KeyError, TypeError):
             key = self._key(variable)
         try:
-            taken = self._engine.write(core.fetch, self._bulk, key)
+            taken = self._write(core.fetch, self._bulk, key)
         except core.OutOfPins:
-            taken = self._take_copy(key, core.FETCH_ONE)
+            taken = self._take_copy([key], core.FETCH_ONE)
         if taken is None:
             self._check_open()
             return default
@@ -146,9 +270,10 @@ class Space:
         Raises:
             WaitTimeoutError: No value came in time.
             NotFoundError: The workspace, or while waiting the variable, was deleted.
+            ProducersGoneError: All its producers have ended, and there is no value.
         """
         key = self._key(variable)
-        found = self._engine.read(core.find, self._bulk, key)
+        found = self._read(core.find, self._bulk, key)
         if found is not None:
             return values.decode(found) if isinstance(found, bytes) else load(found)
         return self.loaded(self.wait(variable, core.FIND_ONE, timeout))
@@ -167,12 +292,13 @@ class Space:
         Raises:
             WaitTimeoutError: No value came in time.
             NotFoundError: The workspace, or while waiting the variable, was deleted.
+            ProducersGoneError: All its producers have ended, and there is no value.
         """
         key = self._key(variable)
         taken = None
         if key not in self._dry:
             with contextlib.suppress(core.OutOfPins):  # then the long way
-                taken = self._engine.write(core.fetch, self._bulk, key)
+                taken = self._write(core.fetch, self._bulk, key)
         if taken is None:
             taken = self.wait(variable, core.FETCH_ONE, timeout)
         return self.loaded(taken, variable)
@@ -204,6 +330,100 @@ class Space:
         with self._claiming() as want:
             taken = self.take(variable, want)
             return None if taken is None else self.claimed(variable, taken)
+
+    # Several variables.
+
+    def fetch_any(
+        self, variables: Iterable[str], *, timeout: float | None = None
+    ) -> tuple[str, Any]:
+        """Take a value of the first of several variables that has one; wait for one.
+
+        Who waits stands in the line of each variable, and is served there in its turn.
+
+        Args:
+            variables: Their names; the first that has a value wins.
+            timeout: As in `fetch`.
+
+        Returns:
+            The name of the variable, and the value.
+
+        Raises:
+            LimitError: No variable is named.
+            WaitTimeoutError: No value came in time.
+            NotFoundError: The workspace, or while waiting one of the variables, was deleted.
+            ProducersGoneError: None of them has producers any more, nor a value.
+        """
+        names = self.names_of(variables)
+        taken = self.wait(names, core.FETCH_ONE, timeout)
+        name = self.name_of(names, taken)
+        return name, self.loaded(taken, name)
+
+    def try_fetch_any(self, variables: Iterable[str]) -> tuple[str, Any] | None:
+        """As `fetch_any`; None if there is no value."""
+        names = self.names_of(variables)
+        taken = self.take(names, core.FETCH_ONE)
+        if taken is None:
+            return None
+        name = self.name_of(names, taken)
+        return name, self.loaded(taken, name)
+
+    def claim_any(self, variables: Iterable[str], *, timeout: float | None = None) -> Claim:
+        """Claim a value of the first of several variables that has one; see `claim`.
+
+        The claim's `variable` says which it was.
+        """
+        names = self.names_of(variables)
+        with self._claiming() as want:
+            taken = self.wait(names, want, timeout)
+            return self.claimed(self.name_of(names, taken), taken)
+
+    def move(self, source: str, target: str, *, timeout: float | None = None) -> None:
+        """Take the next value of a variable and store it in another, in one step.
+
+        The value itself is not touched: a big one is not copied.
+
+        Args:
+            source: Where it is taken; waits for a value if there is none.
+            target: Where it goes; waits for room if that is bounded and lets one wait.
+            timeout: Most seconds to wait for both.
+
+        Raises:
+            WaitTimeoutError: No value, or no room, came in time.
+            FullError: `target` is full, and refuses then.
+        """
+        deadline = Deadline(timeout)
+        while True:
+            seen_keys = [*self.room_bells(target), session_bell(self._engine.session.id)]
+            seen = self._engine.listen(seen_keys)
+            try:
+                if self.try_move(source, target):
+                    return
+            except core.NoRoom:
+                left = deadline.left()
+                if left == 0:
+                    raise self.had_no_room(target, deadline) from None
+                self._engine.wait(seen_keys, seen, self.until_due(left))
+                continue
+            self.wait(source, core.FIND_ONE, deadline.left())
+
+    def try_move(self, source: str, target: str) -> bool:
+        """As `move`, without waiting for a value; tell whether there was one."""
+        keys = self._key(source), self._key(target)
+        is_moved = self._write(core.move, self._bulk, self._instance, *keys)
+        if not is_moved:
+            self._check_open()
+        return is_moved
+
+    # Producers.
+
+    def producer(self, variable: str) -> Producer:
+        """Say that this process is going to store values: `with space.producer("task"): …`.
+
+        When the last producer of a variable has ended, or died, and no value is left, those who
+        wait for one get a ProducersGoneError, and their iterators end. While there never was
+        one, they wait.
+        """
+        return Producer(self._tier, self._instance, self.name, variable, self._key(variable))
 
     @contextlib.contextmanager
     def _claiming(self) -> Generator[Want]:
@@ -251,15 +471,69 @@ class Space:
 
     # Variables.
 
-    def declare(self, variable: str, mode: str) -> None:
-        """Give a variable its mode: "fifo", "lifo", "multi" or "single".
+    def declare(
+        self,
+        variable: str,
+        mode: str | None = None,
+        *,
+        max_values: int | None = None,
+        max_bytes: int | str | None = None,
+        when_full: str | None = None,
+        ttl: float | None = None,
+        max_tries: int | None = None,
+        failed: str | None = None,
+    ) -> None:
+        """Say how a variable behaves. What is left out stays as it is.
+
+        Args:
+            variable: Its name.
+            mode: "fifo", "lifo", "multi" or "single"; once given, it stays.
+            max_values: So many values at most; 0 for no bound.
+            max_bytes: Values of so many bytes in all at most, in the catalog and outside; 0 for
+                no bound. `"512M"` is fine too.
+            when_full: What becomes of a value that has no room: "wait" (the default), "error",
+                or "drop_oldest" to make room. Values that are given back always have room.
+            ttl: Seconds after which a value is dropped, unless its store says otherwise; 0: never.
+            max_tries: A value that was claimed so often and not done goes into the variable
+                `failed`, with its reason; 0 for no bound.
+            failed: The name of that variable; by default this one's with ".failed" behind.
 
         Raises:
             ConflictError: It has another mode.
-            LimitError: There is no such mode.
+            LimitError: There is no such mode, or a bound is negative.
         """
-        number = mode_number(mode)
-        self._engine.write(workspaces.declare, self._instance, self._key(variable), number)
+        number = UNKNOWN if mode is None else mode_number(mode)
+        changes: dict[str, Any] = {}
+        for field, bound in (("max_values", max_values), ("max_tries", max_tries)):
+            if bound is not None:
+                changes[field] = _check_bound(field, bound)
+        if max_bytes is not None:
+            changes["max_bytes"] = settings.parse_size(max_bytes, "max_bytes")
+        if when_full is not None:
+            if when_full not in WHEN_FULL:
+                raise LimitError(
+                    f"when_full is {when_full!r}", f"it is one of {', '.join(WHEN_FULL)}"
+                )
+            changes["when_full"] = WHEN_FULL.index(when_full)
+        if ttl is not None:
+            changes["ttl_s"] = Deadline(ttl).timeout
+        if failed is not None:
+            changes["failed"] = values.check_name(failed, "variable name")
+        self._engine.write(workspaces.declare, self._instance, self._key(variable), number, changes)
+
+    def peek(self, variable: str, *, limit: int = 10) -> list[ValueInfo]:
+        """Return what can be said of the oldest values without taking or loading them."""
+        return self._read(workspaces.list_values, self._key(variable), limit)
+
+    def claims(self, variable: str | None = None) -> list[ClaimInfo]:
+        """Return who works on which value, of one variable or of all."""
+        key = None if variable is None else self._key(variable)
+        return self._engine.read(workspaces.list_claims, self._instance, key)
+
+    def waiters(self, variable: str | None = None) -> list[WaiterInfo]:
+        """Return who waits for a value, of one variable or of all, by arrival."""
+        key = None if variable is None else self._key(variable)
+        return self._engine.read(workspaces.list_waiters, self._instance, key)
 
     def mention(self, variable: str) -> None:
         """Note that there is a variable of this name, of a mode that is yet unknown."""
@@ -304,19 +578,47 @@ class Space:
             self._keys[variable] = key
         return key
 
-    def take(self, variable: str, want: Want) -> Taken | None:
+    def take(self, variable: str | tuple[str, ...], want: Want) -> Taken | None:
         """Find or fetch a value without waiting; None if there is none."""
-        run = self._engine.read if want.kind == FIND else self._engine.write
-        key = self._key(variable)
+        run = self._read if want.kind == FIND else self._write
+        session = self._engine.session.id
+        keys = self._all_keys(variable)
         try:
-            taken = run(core.take, self._bulk, key, want, self._engine.session.id)
+            if len(keys) == 1:
+                taken = run(core.take, self._bulk, keys[0], want, session)
+            else:
+                taken = run(core.take_any, self._bulk, keys, want, session)
         except core.OutOfPins:
-            taken = self._take_copy(key, want)
+            taken = self._take_copy(keys, want)
         if taken is None:
             self._check_open()
         return taken
 
-    def _take_copy(self, key: bytes, want: Want) -> Taken | None:
+    def _all_keys(self, variable: str | tuple[str, ...]) -> list[bytes]:
+        if isinstance(variable, tuple):
+            return [self._key(name) for name in variable]
+        return [self._key(variable)]
+
+    def names_of(self, variables: Iterable[str]) -> tuple[str, ...]:
+        """Return the names of several variables, each once.
+
+        Raises:
+            LimitError: There is none.
+        """
+        if isinstance(variables, str):
+            raise TypeMismatchError(f"variables is {variables!r}", "give a list of names")
+        names = tuple(dict.fromkeys(variables))
+        if not names:
+            raise LimitError("no variable is named", "name one at least")
+        return names
+
+    def name_of(self, names: tuple[str, ...], taken: Taken) -> str:
+        """Return which of several variables a value was taken from."""
+        if len(names) == 1:
+            return names[0]
+        return next(name for name in names if self._key(name) == taken.key)
+
+    def _take_copy(self, keys: list[bytes], want: Want) -> Taken | None:
         """Take a value that cannot be pinned: claim it, copy its bytes, let go of it.
 
         Nobody else waits while they are copied.
@@ -326,12 +628,12 @@ class Space:
         session = self._engine.session.id
         with self._undoing(noted):
             while True:
-                taken = self._engine.write(core.take, self._bulk, key, held, session)
+                taken = self._write(core.take_any, self._bulk, keys, held, session)
                 if taken is None:
                     return None
                 found = self._engine.read(core.open_claim, self._bulk, taken.id, taken.index)
                 if found is None or not want.claim:
-                    self.end_claim(taken, done=True)
+                    self.end_claim(taken, core.DONE)
                 if found is not None:  # else the variable was deleted just now
                     return taken._replace(found=found)
 
@@ -366,43 +668,46 @@ class Space:
         key = self._key(variable)
         record, view = taken.found
         if view is None:
-            self._engine.write(core.put_back, self._bulk, key, taken.id, taken.index, record)
+            self._engine.write(
+                core.put_back, self._bulk, key, taken.id, taken.index, record, taken.about
+            )
             return
         with self._bulk.draft([view]) as draft:
             self._engine.write(core.put_back_draft, self._bulk, key, taken, draft)
 
-    def end_claim(self, taken: Taken, *, done: bool) -> None:
+    def end_claim(self, taken: Taken, ending: core.Ending) -> None:
         """End the claim of what was taken, where there is no `Claim` of it."""
         session = self._engine.session.id
-        self._engine.write(core.end_claim, self._bulk, session, taken.id, taken.index, done)
+        self._engine.write(core.end_claim, self._bulk, session, taken.id, taken.index, ending)
 
     def claimed(self, variable: str, taken: Taken) -> Claim:
         """Return the claim of what was taken; give it back if it cannot be loaded here."""
         session = self._engine.session.id
         try:
-            return Claim(self._tier, variable, session, taken)
+            return Claim(self._tier, variable, session, taken, self._key)
         except BaseException:
-            self.end_claim(taken, done=False)
+            self.end_claim(taken, core.UNDONE)
             raise
 
-    def wait(self, variable: str, want: Want, timeout: float | None) -> Taken:
-        """Take a value, or wait for one.
+    def wait(self, variable: str | tuple[str, ...], want: Want, timeout: float | None) -> Taken:
+        """Take a value of a variable, or of one of several; or wait for one.
 
         Raises:
             WaitTimeoutError: No value came in time.
             NotFoundError: The variable was deleted.
+            ProducersGoneError: It has no producers any more, and no value.
         """
         deadline = Deadline(timeout)
         engine = self._engine
-        key = self._key(variable)
         if deadline.timeout == 0:
             taken = self.take(variable, want)
             if taken is None:
                 raise self.came_too_late(variable, deadline)
             return taken
-        if not want.in_order:
+        if not want.in_order and isinstance(variable, str):
             # Two processes that answer each other need no line, no mail and no sleep; nor a write
             # in vain, that gets into the other's way, where the last fetch had to look too.
+            key = self._key(variable)
             looks = 0
             while looks < settings.LOOK_COUNT and not engine.read(core.has_value, key):
                 looks += 1
@@ -411,16 +716,17 @@ class Space:
             else:
                 self._dry.discard(key)
         waiter = self.new_waiter()
-        bells = [session_bell(waiter.session)]
+        bells = [session_bell(waiter.session), DUE_BELL]
         try:
             taken = self.join_line(variable, want, waiter)
             if isinstance(taken, Taken):
                 return taken
             while True:
                 seen = engine.listen(bells)
+                seconds = self.until_due(deadline.left())
                 if engine.read(core.has_mail, waiter) or deadline.left() == 0:
                     break
-                engine.wait(bells, seen, deadline.left())
+                engine.wait(bells, seen, seconds)
             return self.leave_line(variable, want, waiter, deadline)
         except BaseException:
             self.cancel_wait(waiter)
@@ -432,30 +738,41 @@ class Space:
         """Return who will wait: known before, so that the wait can be undone at any moment."""
         return Waiter(self._engine.session.id, next(_waiter_numbers))
 
-    def join_line(self, variable: str, want: Want, waiter: Waiter | None = None) -> Taken | Waiter:
-        """Take a value if there is one; else join the line of those who wait."""
+    def join_line(
+        self, variable: str | tuple[str, ...], want: Want, waiter: Waiter | None = None
+    ) -> Taken | Waiter:
+        """Take a value if there is one; else join the line of those who wait.
+
+        Raises:
+            ProducersGoneError: There will never be one.
+        """
         waiter = self.new_waiter() if waiter is None else waiter
-        key = self._key(variable)
+        keys = self._all_keys(variable)
         while True:
             try:
-                taken = self._engine.write(
-                    core.take_or_wait, self._bulk, self._instance, key, want, waiter
+                taken = self._write(
+                    core.take_or_wait, self._bulk, self._instance, keys, want, waiter
                 )
             except core.OutOfPins:
-                taken = self._take_copy(key, want)
+                taken = self._take_copy(keys, want)
                 if taken is None:
                     continue  # somebody else was quicker
             break
+        if isinstance(taken, News):
+            raise self.told(variable, taken)
         if failpoints.ARMED:
             failpoints.hit("spaces.waiting")
         return waiter if taken is None else taken
 
-    def leave_line(self, variable: str, want: Want, waiter: Waiter, deadline: Deadline) -> Taken:
+    def leave_line(
+        self, variable: str | tuple[str, ...], want: Want, waiter: Waiter, deadline: Deadline
+    ) -> Taken:
         """Take what was given, or leave the line.
 
         Raises:
             WaitTimeoutError: Nothing was given.
             NotFoundError: The variable was deleted.
+            ProducersGoneError: It has no producers any more, and no value.
         """
         try:
             taken = self._engine.write(core.collect, self._bulk, want, waiter)
@@ -463,174 +780,40 @@ class Space:
             found = self._engine.read(core.open_mail, self._bulk, waiter)
             unopened = want._replace(opened=False)
             taken = self._engine.write(core.collect, self._bulk, unopened, waiter)
-            if taken:
+            if isinstance(taken, Taken):
                 taken = taken._replace(found=found)
         if taken is None:
             raise self.came_too_late(variable, deadline)
-        if taken is False:
-            raise NotFoundError(f"{self.name}/{variable} was deleted while somebody waited for it")
+        if isinstance(taken, News):
+            raise self.told(variable, taken)
         return taken
 
-    def came_too_late(self, variable: str, deadline: Deadline) -> WaitTimeoutError:
+    def told(self, variable: str | tuple[str, ...], news: News) -> EntrepotError:
+        """Return the error for a wait that ended with news."""
+        where = self._where(variable)
+        if news is News.NO_PRODUCER:
+            return ProducersGoneError(f"{where} has no value, and all its producers have ended")
+        return NotFoundError(f"{where} was deleted while somebody waited for it")
+
+    def came_too_late(
+        self, variable: str | tuple[str, ...], deadline: Deadline
+    ) -> WaitTimeoutError:
         """Return the error for a wait whose time is over."""
         return WaitTimeoutError(
-            f"no value came into {self.name}/{variable} within {deadline.timeout} seconds"
+            f"no value came into {self._where(variable)} within {deadline.timeout} seconds"
         )
+
+    def _where(self, variable: str | tuple[str, ...]) -> str:
+        return f"{self.name}/{variable if isinstance(variable, str) else '|'.join(variable)}"
 
     def cancel_wait(self, waiter: Waiter) -> None:
         """Leave the line, if the wait has not ended: what was given goes back."""
         self._engine.write(core.cancel_wait, self._bulk, waiter)
 
 
-class Claim:
-    """A value that this process works on. See `Space.claim`."""
-
-    value: Any
-    index: int
-    """The value's index in its variable: 0 for the first that was ever stored."""
-
-    def __init__(self, tier: Tier, variable: str, session: int, taken: Taken) -> None:
-        self.variable = variable
-        self.index = taken.index
-        self.value = load(taken.found)
-        self._tier = tier
-        self._session = session
-        self._id = taken.id
-        self._ended = False
-        # Not __del__: a Ctrl-C that comes inside a finalizer is lost, and this one would run at the
-        # end of each claim. This runs at the end of those only that were dropped.
-        self._ref: Any = weakref.ref(self, _warn_of_dropped)
-        _open_claims[self._ref] = f"{variable}[{taken.index}]"
-
-    def done(self) -> None:
-        """Say that the work is done: the value is gone for good.
-
-        Raises:
-            ClosedError: The claim has ended, or belongs to the parent of this process.
-            ConflictError: It was given back meanwhile: the depot was closed here.
-        """
-        self._end(done=True)
-
-    def release(self) -> None:
-        """Give the value back to its place.
-
-        Raises:
-            ClosedError: The claim has ended, or belongs to the parent of this process.
-        """
-        self._end(done=False)
-
-    def _end(self, *, done: bool) -> None:
-        if self._ended:
-            raise ClosedError(f"the claim of {self.variable}[{self.index}] has ended")
-        engine = self._tier.engine
-        if engine.session.id != self._session:
-            raise ClosedError(
-                f"the claim of {self.variable}[{self.index}] belongs to another process",
-                "claim in the process that does the work",
-            )
-        was_held = engine.write(
-            core.end_claim, self._tier.bulk, self._session, self._id, self.index, done
-        )
-        self._ended = True
-        _open_claims.pop(self._ref, None)
-        self._ref = None
-        if done and not was_held:
-            raise ConflictError(
-                f"the claim of {self.variable}[{self.index}] was given back meanwhile",
-                "the depot was closed here; somebody else may do the work again",
-            )
-
-    def __enter__(self) -> Claim:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not self._ended:
-            self._end(done=kind is None)
-
-
-_open_claims: dict[weakref.ref[Any], str] = {}
-"""Claims that have not ended, and what they are of."""
-
-
-def _warn_of_dropped(ref: weakref.ref[Any]) -> None:
-    """Warn of a claim that nobody can end any more: the process's end gives it back."""
-    name = _open_claims.pop(ref, None)
-    if name is not None:
-        warnings.warn(
-            f"the claim of {name} was dropped: end it, or use 'with'", ResourceWarning, stacklevel=2
-        )
-
-
-class Values(Iterator[Any]):
-    """An iterator over the values of a variable, which repeats none.
-
-    After its end it stays ended until `restart` (go on behind the last value) or `reset`
-    (begin anew).
-    """
-
-    def __init__(
-        self, space: Space, variable: str, kind: int, *, wait: bool, timeout: float | None
-    ) -> None:
-        self.variable = values.check_name(variable, "variable name")
-        self.waits = wait
-        self.timeout = timeout
-        self.has_ended = False
-        self._space = space
-        self._kind = kind
-        self._after: Position | None = None
-
-    def __iter__(self) -> Values:
-        return self
-
-    def __next__(self) -> Any:
-        while not self.has_ended:
-            taken = self._next()
-            if taken is None:
-                self.end()
-            elif self.is_new(taken):
-                return self.accept(taken)
-        raise StopIteration
-
-    def _next(self) -> Taken | None:
-        space, want = self._space, self.want()
-        try:
-            if self.waits:
-                return space.wait(self.variable, want, self.timeout)
-            return space.take(self.variable, want)
-        except (Ended, NotFoundError):
-            return None
-
-    # The steps of an iteration, for this class and its async twin.
-
-    def want(self) -> Want:
-        """Return what the next step asks for."""
-        return Want(self._kind, in_order=True, after=self._after)
-
-    def is_new(self, taken: Taken) -> bool:
-        """Tell whether a value was not seen before: one that was given back may have been."""
-        after = self._after
-        return self._kind == FETCH or after is None or taken.index > after.index
-
-    def accept(self, taken: Taken) -> Any:
-        """Step over a value and return it."""
-        value = self._space.loaded(taken, self.variable if self._kind == FETCH else None)
-        self._after = Position(taken.id, taken.index)
-        return value
-
-    def end(self) -> None:
-        """Note that the end was reached."""
-        self.has_ended = True
-
-    def restart(self) -> None:
-        """Go on behind the last value, after the end was reached."""
-        self.has_ended = False
-
-    def reset(self) -> None:
-        """Begin anew: with the oldest value that is there then."""
-        self._after = None
-        self.has_ended = False
+def _check_bound(what: str, bound: object) -> int:
+    if isinstance(bound, bool) or not isinstance(bound, int):
+        raise TypeMismatchError(f"{what} is {bound!r}, a {type(bound).__name__}", "give an int")
+    if bound < 0:
+        raise LimitError(f"{what} is {bound}, it must be 0 or more")
+    return bound

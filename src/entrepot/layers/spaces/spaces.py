@@ -24,6 +24,7 @@ def register(tier: Tier) -> None:
     bulk = tier.bulk
     tier.engine.on_release("waiter", _end_wait(bulk))
     tier.engine.on_release("claim", _end_claim(bulk))
+    tier.engine.on_release("producer", _end_producer)
     tier.engine.on_release("space", _end_space)
 
 
@@ -37,9 +38,16 @@ def _end_wait(bulk: Bulk) -> Callable[[Transaction, int, bytes, bytes], None]:
 def _end_claim(bulk: Bulk) -> Callable[[Transaction, int, bytes, bytes], None]:
     def release(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
         id, index = unpack(rest)
-        core.release_claim(tx, bulk, value, _int(id), _int(index), done=False)
+        core.release_claim(tx, bulk, value, _int(id), _int(index), _DIED)
 
     return release
+
+
+def _end_producer(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
+    core.release_producer(tx, value)
+
+
+_DIED = core.Ending(reason="the process that worked on it ended")
 
 
 def _end_space(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:

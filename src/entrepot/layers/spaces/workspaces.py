@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from entrepot import settings
 from entrepot.arena.bulk import Bulk
@@ -20,6 +22,8 @@ from entrepot.engine.held import held_key
 from entrepot.engine.keys import Prefix, pack_int, pack_str
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import ConflictError, NotFoundError
+from entrepot.layers import values
+from entrepot.layers.spaces import rules
 from entrepot.layers.spaces.core import deliver, waiters
 from entrepot.layers.spaces.records import (
     CLAIM,
@@ -29,19 +33,28 @@ from entrepot.layers.spaces.records import (
     LEFT,
     MODES,
     NAME,
+    NEVER_HAD,
     TRASH,
     UNKNOWN,
     VALUE,
     VARIABLE,
+    WHEN_FULL,
+    About,
     Mail,
+    More,
     Owner,
+    Variable,
     Workspace,
+    about_key,
+    decode_about,
     decode_claim,
+    decode_held_waiter,
     decode_variable,
     decode_workspace,
     encode,
     new_variable,
     next_number,
+    room_bell,
 )
 from entrepot.layers.tier import release_record
 
@@ -65,6 +78,61 @@ class VariableInfo:
     """How many wait to see one."""
     claimed: int
     """How many values are being worked on."""
+    delayed: int = 0
+    """How many values were given back and are shown later."""
+    producers: int | None = None
+    """How many have said that they will store values; None if nobody ever did."""
+    max_values: int = 0
+    max_bytes: int = 0
+    when_full: str = "wait"
+    ttl: float = 0
+    max_tries: int = 0
+    oldest: float | None = None
+    """When the oldest value was stored, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueInfo:
+    """What can be said of a value without loading it."""
+
+    index: int
+    typename: str
+    nbytes: int
+    fields: dict[str, Any]
+    stored: float
+    """Seconds since the epoch."""
+    tries: int
+    """How often it was claimed and given back."""
+    reason: str
+    """Why it was given back the last time."""
+    expires: float | None
+    """When it is dropped, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimInfo:
+    """Who works on a value."""
+
+    variable: str
+    index: int
+    session: int
+    since: float
+    """Seconds since the epoch."""
+    tries: int
+    typename: str
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaiterInfo:
+    """Who waits for a value."""
+
+    variable: str
+    kind: str
+    """find or fetch."""
+    session: int
+    since: float
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +220,33 @@ def delete_workspace(tx: Transaction, name: str, instance: int | None = None) ->
     return True
 
 
-def declare(tx: Transaction, instance: int, key: bytes, mode: int) -> None:
-    """Give a variable its mode, making it if need be.
+def declare(
+    tx: Transaction, instance: int, key: bytes, mode: int, changes: Mapping[str, Any]
+) -> None:
+    """Give a variable its mode and its rules, making it if need be.
+
+    Args:
+        tx: The transaction.
+        instance: Of the workspace.
+        key: Of the variable.
+        mode: UNKNOWN leaves it as it is.
+        changes: Fields of `More` that are to be set.
 
     Raises:
         ConflictError: It has another mode.
     """
     raw = tx.get(key)
     variable = decode_variable(raw) if raw is not None else new_variable(tx, instance, mode)
+    if changes:
+        more = variable.more = variable.more or More()
+        if "max_bytes" in changes:
+            more.size = rules.count_bytes(tx, variable)
+        for field, value in changes.items():
+            setattr(more, field, value)
+        tx.ring(room_bell(variable.id))
+        if mode == UNKNOWN:
+            tx.put(key, encode(variable))
+            return
     if variable.mode not in (UNKNOWN, mode):
         raise ConflictError(
             f"the variable is {MODES[variable.mode]} and cannot become {MODES[mode]}",
@@ -183,9 +270,9 @@ def delete_variable(tx: Transaction, key: bytes) -> bool:
     variable = decode_variable(raw)
     news = encode(Mail(variable.id, 0, None))
     for kind in (FIND, FETCH):
-        for place, session, waiter in waiters(tx, variable.id, kind):
-            deliver(tx, place, session, waiter, news)
-    if variable.count or variable.claimed:
+        for line in waiters(tx, variable.id, kind):
+            deliver(tx, variable.id, line, news)
+    if variable.count or variable.claimed or variable.more is not None:
         tx.put(TRASH_VARIABLE.int(variable.id), b"")
     return True
 
@@ -217,7 +304,8 @@ def sweep(tx: Transaction, bulk: Bulk) -> bool:
     for key, record in claimed:
         tx.delete(key)
         release_record(tx, bulk, decode_claim(record).record)
-    if max(len(found), len(claimed)) < settings.BATCH_KEYS:
+    has_more = rules.sweep(tx, bulk, id)
+    if not has_more and max(len(found), len(claimed)) < settings.BATCH_KEYS:
         tx.delete(trash[0][0])
     return True
 
@@ -265,6 +353,8 @@ def list_variables(tx: Transaction, instance: int) -> list[VariableInfo]:
     found: list[VariableInfo] = []
     for key, raw in tx.range(prefix.begin, prefix.end):
         variable = decode_variable(raw)
+        more = variable.more or More()
+        oldest = tx.range(variable.values, VALUE.int(variable.id) + b"\xff", limit=1)
         found.append(
             VariableInfo(
                 name=str(prefix.tail(key)[0]),
@@ -273,8 +363,91 @@ def list_variables(tx: Transaction, instance: int) -> list[VariableInfo]:
                 fetchers=variable.fetchers,
                 finders=variable.finders,
                 claimed=variable.claimed,
+                delayed=more.delayed,
+                producers=None if more.producers == NEVER_HAD else more.producers,
+                max_values=more.max_values,
+                max_bytes=more.max_bytes,
+                when_full=WHEN_FULL[more.when_full],
+                ttl=more.ttl_s,
+                max_tries=more.max_tries,
+                oldest=values.made_at(oldest[0][1]) if oldest else None,
             )
         )
+    return found
+
+
+def list_values(tx: Transaction, key: bytes, limit: int) -> list[ValueInfo]:
+    """Return what can be said of the oldest values of a variable."""
+    raw = tx.get(key)
+    if raw is None:
+        return []
+    variable = decode_variable(raw)
+    if variable.more is not None:
+        rules.check_due(tx, variable.more)
+    prefix = Prefix(variable.id, of=VALUE)
+    found: list[ValueInfo] = []
+    for value_key, record in tx.range(prefix.begin, prefix.end, limit=limit):
+        index = prefix.tail(value_key)[0]
+        assert isinstance(index, int)
+        told = tx.get(about_key(variable.id, index))
+        about = decode_about(told) if told is not None else About()
+        description = values.describe(record)
+        found.append(
+            ValueInfo(
+                index=index,
+                typename=description.typename,
+                nbytes=description.nbytes,
+                fields=description.fields,
+                stored=values.made_at(record),
+                tries=about.tries,
+                reason=about.reason,
+                expires=about.expires_us / 1e6 if about.expires_us else None,
+            )
+        )
+    return found
+
+
+def _each(tx: Transaction, instance: int, key: bytes | None) -> Iterator[tuple[str, Variable]]:
+    """Yield name and record of one variable, or of all of a workspace."""
+    prefix = Prefix(instance, of=VARIABLE)
+    if key is not None:
+        raw = tx.get(key)
+        items = [(key, raw)] if raw is not None else []
+    else:
+        items = tx.range(prefix.begin, prefix.end)
+    for at, raw in items:
+        yield str(prefix.tail(at)[0]), decode_variable(raw)
+
+
+def list_claims(tx: Transaction, instance: int, key: bytes | None) -> list[ClaimInfo]:
+    """Return who works on which value, of one variable or of all of a workspace."""
+    found: list[ClaimInfo] = []
+    for name, variable in _each(tx, instance, key):
+        prefix = Prefix(variable.id, of=CLAIM)
+        for at, raw in tx.range(prefix.begin, prefix.end):
+            index = prefix.tail(at)[0]
+            assert isinstance(index, int)
+            claim = decode_claim(raw)
+            tries = claim.about.tries if claim.about is not None else 1
+            said = values.describe(claim.record)
+            found.append(
+                ClaimInfo(
+                    name, index, claim.session, claim.since_s, tries, said.typename, said.nbytes
+                )
+            )
+    return found
+
+
+def list_waiters(tx: Transaction, instance: int, key: bytes | None) -> list[WaiterInfo]:
+    """Return who waits for a value, of one variable or of all of a workspace, by arrival."""
+    found: list[WaiterInfo] = []
+    for name, variable in _each(tx, instance, key):
+        for kind, text in ((FETCH, "fetch"), (FIND, "find")):
+            for line in waiters(tx, variable.id, kind):
+                held = tx.get(held_key(line.session, "waiter", line.waiter))
+                assert held is not None, "somebody waits who does not know it"
+                since_s = decode_held_waiter(held).since_s
+                found.append(WaiterInfo(name, text, line.session, since_s))
     return found
 
 
@@ -308,6 +481,8 @@ def check(tx: Transaction) -> list[str]:
             "fetchers": (variable.fetchers, len(waiters(tx, variable.id, FETCH))),
             "finders": (variable.finders, len(waiters(tx, variable.id, FIND))),
         }
+        if variable.more is not None:
+            counts |= rules.counts(tx, variable)
         problems += [
             f"variable {name!r} of instance {instance} counts {counted} {what}, there are {there}"
             for what, (counted, there) in counts.items()
