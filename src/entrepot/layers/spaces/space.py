@@ -113,7 +113,19 @@ class Space:
 
         Cost: one write transaction; a value over about 128 kB one more.
         """
-        self.store_record(variable, values.encode(value), ttl=ttl, timeout=timeout)
+        record = values.encode(value)
+        try:
+            key = self._keys[variable]
+        except (KeyError, TypeError):
+            key = self._key(variable)
+        if ttl is None and type(record) is bytes:  # nearly always
+            write = self._engine.write
+            try:
+                if write(core.store, self._bulk, self._instance, key, record) is not None:
+                    return
+            except Overdue:
+                pass  # then the long way
+        self.store_record(variable, record, ttl=ttl, timeout=timeout)
 
     def store_record(
         self,
@@ -124,21 +136,11 @@ class Space:
         timeout: float | None = None,
     ) -> None:
         """Store what a value was encoded to; see `entrepot.layers.values`."""
-        try:
-            key = self._keys[variable]
-        except (KeyError, TypeError):
-            key = self._key(variable)
-        if type(record) is bytes:
-            try:
-                index = self._engine.write(core.store, self._bulk, self._instance, key, record, ttl)
-            except Overdue:
-                index = None
-            if index is None:
-                self._store_when_due(variable, record, ttl, timeout)
-        else:
-            assert isinstance(record, values.Encoded)
-            with self._bulk.draft(record.buffers) as draft:
-                self._store_when_due(variable, (record, draft), ttl, timeout)
+        if isinstance(record, bytes):
+            self._store_when_due(variable, record, ttl, timeout)
+            return
+        with self._bulk.draft(record.buffers) as draft:
+            self._store_when_due(variable, (record, draft), ttl, timeout)
 
     def store_draft(
         self,
@@ -160,6 +162,9 @@ class Space:
         timeout: float | None,
     ) -> None:
         """Store a value when there is room, and when what was due before is done."""
+        ttl = Deadline(ttl).timeout
+        if self.try_store(variable, record, ttl):
+            return
         deadline = Deadline(timeout)
         while True:
             bells = self.room_bells(variable)
@@ -236,7 +241,10 @@ class Space:
             key = self._keys[variable]
         except (KeyError, TypeError):
             key = self._key(variable)
-        found = self._read(core.find, self._bulk, key)
+        try:
+            found = self._engine.read(core.find, self._bulk, key)
+        except Overdue:
+            found = self._read(core.find, self._bulk, key)
         if found is None:
             self._check_open()
             return default
@@ -252,9 +260,9 @@ class Space:
         except (KeyError, TypeError):
             key = self._key(variable)
         try:
-            taken = self._write(core.fetch, self._bulk, key)
-        except core.OutOfPins:
-            taken = self._take_copy([key], core.FETCH_ONE)
+            taken = self._engine.write(core.fetch, self._bulk, key)
+        except (core.OutOfPins, Overdue):
+            taken = self.take(variable, core.FETCH_ONE)
         if taken is None:
             self._check_open()
             return default
@@ -273,7 +281,10 @@ class Space:
             ProducersGoneError: All its producers have ended, and there is no value.
         """
         key = self._key(variable)
-        found = self._read(core.find, self._bulk, key)
+        try:
+            found = self._engine.read(core.find, self._bulk, key)
+        except Overdue:
+            found = self._read(core.find, self._bulk, key)
         if found is not None:
             return values.decode(found) if isinstance(found, bytes) else load(found)
         return self.loaded(self.wait(variable, core.FIND_ONE, timeout))
@@ -297,8 +308,8 @@ class Space:
         key = self._key(variable)
         taken = None
         if key not in self._dry:
-            with contextlib.suppress(core.OutOfPins):  # then the long way
-                taken = self._write(core.fetch, self._bulk, key)
+            with contextlib.suppress(core.OutOfPins, Overdue):  # then the long way
+                taken = self._engine.write(core.fetch, self._bulk, key)
         if taken is None:
             taken = self.wait(variable, core.FETCH_ONE, timeout)
         return self.loaded(taken, variable)
