@@ -22,6 +22,7 @@ COMMANDS = {
     "get": "Print a value, or write it to a file.",
     "put": "Put a file or a literal into a depot.",
     "rm": "Remove objects, names, spaces and variables.",
+    "spaces": "Browse spaces: variables, values, who waits, who works on what.",
     "stat": "Show the figures of a depot, or all about one thing in it.",
     "top": "Watch memory, processes and spaces live.",
     "gc": "Give back what dead processes held.",
