@@ -37,6 +37,7 @@ from entrepot.layers.spaces import Claim, Space
 
 if TYPE_CHECKING:
     from entrepot import aio as aio
+    from entrepot.executor import SpaceExecutor as SpaceExecutor
 
 __all__ = [
     "AccessDeniedError",
@@ -57,6 +58,7 @@ __all__ = [
     "OutOfMemoryError",
     "ProducersGoneError",
     "Space",
+    "SpaceExecutor",
     "TypeMismatchError",
     "UnavailableError",
     "WaitTimeoutError",
@@ -71,11 +73,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Load the async twin when it is used: asyncio costs as much as all the rest."""
-    if name == "aio":
+    """Load what few programs use when it is used: asyncio costs as much as all the rest."""
+    if name in ("aio", "SpaceExecutor"):
         import importlib
 
-        return importlib.import_module("entrepot.aio")
+        if name == "aio":
+            return importlib.import_module("entrepot.aio")
+        return importlib.import_module("entrepot.executor").SpaceExecutor
     raise AttributeError(f"module 'entrepot' has no attribute {name!r}")
 
 

@@ -442,6 +442,10 @@ class AsyncSpace:
         """Return what can be said of the oldest values without taking or loading them."""
         return await asyncio.to_thread(self.sync.peek, variable, limit=limit)
 
+    async def remove(self, variable: str, index: int) -> bool:
+        """Remove one value, whichever is next; tell whether it was still there."""
+        return await self._run(self.sync.remove, variable, index)
+
     async def claims(self, variable: str | None = None) -> list[ClaimInfo]:
         """Return who works on which value, of one variable or of all."""
         return await asyncio.to_thread(self.sync.claims, variable)

@@ -29,6 +29,7 @@ COMMANDS = {
     "doctor": "Look for problems; exit status 1 when there are any.",
     "bench": "Measure this machine in a few seconds.",
     "serve": "Let programs that speak another protocol, or on other machines, use a depot.",
+    "worker": "Do the tasks that executors put into a space.",
     "run": "Run an unmodified program of another system on a depot.",
 }
 """Command -> one line of help. The code of `COMMAND` is `command` in `entrepot.cli.COMMAND`."""

@@ -466,6 +466,21 @@ def _parse(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
 
 def _encode_object(value: object) -> bytes | Encoded:
     picked: list[pickle.PickleBuffer] = []
+    head = _pickle(value, picked)
+    if not picked:
+        if len(head) > settings.INLINE_BYTES_MAX:
+            return Encoded(PICKLE, b"", [memoryview(head)])
+        return _PICKLE + head + _stamp(_time())
+    buffers = [buffer.raw() for buffer in picked]
+    size = len(head) + sum(map(len, buffers))
+    if size <= settings.INLINE_BYTES_MAX:
+        return bytes([PACKED]) + _encode((head, buffers)) + _stamp(_time())
+    if len(head) > settings.INLINE_BYTES_MAX:
+        return Encoded(PICKLE, b"", [memoryview(head), *buffers])
+    return Encoded(PICKLE, head, buffers)
+
+
+def _pickle(value: object, picked: list[pickle.PickleBuffer]) -> bytes:
     try:
         head = _dumps(value, picked)
     except MemoryError:
@@ -478,17 +493,29 @@ def _encode_object(value: object) -> bytes | Encoded:
         if b"__main__" in head and sys.modules.get("cloudpickle") is not None:
             # Another process has another __main__: send the definitions along if we can.
             head = _cloudpickle(value, picked, None)
-    if not picked:
-        if len(head) > settings.INLINE_BYTES_MAX:
-            return Encoded(PICKLE, b"", [memoryview(head)])
-        return _PICKLE + head + _stamp(_time())
-    buffers = [buffer.raw() for buffer in picked]
-    size = len(head) + sum(map(len, buffers))
-    if size <= settings.INLINE_BYTES_MAX:
-        return bytes([PACKED]) + _encode((head, buffers)) + _stamp(_time())
-    if len(head) > settings.INLINE_BYTES_MAX:
-        return Encoded(PICKLE, b"", [memoryview(head), *buffers])
-    return Encoded(PICKLE, head, buffers)
+    return head
+
+
+def dump(value: object) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """Return the pickle of a value, and the buffers that are not in it.
+
+    For who stores it inside of something else, so that what is wrong with loading it is known
+    when it is wanted, not before.
+
+    Raises:
+        TypeMismatchError: The value cannot be pickled; the reason is its cause.
+    """
+    picked: list[pickle.PickleBuffer] = []
+    return _pickle(value, picked), picked
+
+
+def undump(head: bytes, buffers: Sequence[memoryview | bytes]) -> Any:
+    """Return the value that `dump` made this of.
+
+    Raises:
+        TypeMismatchError: It needs a module or a name that is not here.
+    """
+    return _loads(head, buffers)
 
 
 def _dumps(value: object, picked: list[pickle.PickleBuffer]) -> bytes:

@@ -800,6 +800,21 @@ def put_into(
     tx.put(key, encode(variable))
 
 
+def remove(tx: Transaction, bulk: Bulk, key: bytes, index: int) -> bool:
+    """Remove one value from its variable; tell whether it was still there."""
+    raw = tx.get(key)
+    if raw is None:
+        return False
+    variable = decode_variable(raw)
+    record = tx.pop(variable.values + pack_int(index))
+    if record is None:
+        return False
+    release_record(tx, bulk, record)
+    _note_removed(tx, variable, index, record)
+    tx.put(key, encode(variable))
+    return True
+
+
 def move(tx: Transaction, bulk: Bulk, instance: int, source: bytes, target: bytes) -> bool:
     """Move the next value of one variable into another; tell whether there was one.
 

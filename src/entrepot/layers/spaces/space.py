@@ -134,13 +134,12 @@ class Space:
         *,
         ttl: float | None = None,
         timeout: float | None = None,
-    ) -> None:
-        """Store what a value was encoded to; see `entrepot.layers.values`."""
+    ) -> int:
+        """Store what a value was encoded to; see `entrepot.layers.values`. Return its index."""
         if isinstance(record, bytes):
-            self._store_when_due(variable, record, ttl, timeout)
-            return
+            return self._store_when_due(variable, record, ttl, timeout)
         with self._bulk.draft(record.buffers) as draft:
-            self._store_when_due(variable, (record, draft), ttl, timeout)
+            return self._store_when_due(variable, (record, draft), ttl, timeout)
 
     def store_draft(
         self,
@@ -160,17 +159,19 @@ class Space:
         record: bytes | tuple[values.Encoded, Draft],
         ttl: float | None,
         timeout: float | None,
-    ) -> None:
+    ) -> int:
         """Store a value when there is room, and when what was due before is done."""
         ttl = Deadline(ttl).timeout
-        if self.try_store(variable, record, ttl):
-            return
+        index = self.try_store(variable, record, ttl)
+        if index is not None:
+            return index
         deadline = Deadline(timeout)
         while True:
             bells = self.room_bells(variable)
             seen = self._engine.listen(bells)
-            if self.try_store(variable, record, ttl):
-                return
+            index = self.try_store(variable, record, ttl)
+            if index is not None:
+                return index
             left = deadline.left()
             if left == 0:
                 raise self.had_no_room(variable, deadline)
@@ -187,11 +188,10 @@ class Space:
         variable: str,
         record: bytes | tuple[values.Encoded, Draft],
         ttl: float | None,
-    ) -> bool:
-        """Store a value; False if the variable is full, and one waits for it then."""
+    ) -> int | None:
+        """Store a value and return its index; None if one has to wait for room."""
         key = self._key(variable)
-        index = self._write(core.store, self._bulk, self._instance, key, record, ttl)
-        return index is not None
+        return self._write(core.store, self._bulk, self._instance, key, record, ttl)
 
     def had_no_room(self, variable: str, deadline: Deadline) -> WaitTimeoutError:
         """Return the error for a store whose time is over."""
@@ -535,6 +535,15 @@ class Space:
     def peek(self, variable: str, *, limit: int = 10) -> list[ValueInfo]:
         """Return what can be said of the oldest values without taking or loading them."""
         return self._read(workspaces.list_values, self._key(variable), limit)
+
+    def remove(self, variable: str, index: int) -> bool:
+        """Remove one value, whichever is next; tell whether it was still there.
+
+        Args:
+            variable: Its name.
+            index: The value's, as `peek` tells it.
+        """
+        return self._write(core.remove, self._bulk, self._key(variable), index)
 
     def claims(self, variable: str | None = None) -> list[ClaimInfo]:
         """Return who works on which value, of one variable or of all."""

@@ -1,0 +1,27 @@
+"""`entrepot worker`: do the tasks that executors put into a space."""
+
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import DepotOption, DirectoryOption
+from entrepot.cli.present import console
+
+__all__ = ["command"]
+
+
+def command(
+    space: Annotated[
+        str, typer.Argument(metavar="SPACE", help="Where the tasks are: see SpaceExecutor.")
+    ],
+    depot: DepotOption = None,
+    directory: DirectoryOption = None,
+) -> None:
+    """Do the tasks that executors put into a space, until Ctrl-C.
+
+    The functions run in this process, with its rights and its modules.
+    """
+    from entrepot.executor import work
+
+    console(stderr=True).print(f"[dim]working for {space}, until Ctrl-C[/]")
+    work(depot, None if directory is None else str(directory), None, space, None)

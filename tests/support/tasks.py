@@ -1,0 +1,87 @@
+"""What workers do in tests: functions that another process can import."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+
+__all__ = [
+    "CannotTravelError",
+    "die_always",
+    "die_once",
+    "end_at_once",
+    "fail",
+    "fail_strangely",
+    "lock_of",
+    "numbers",
+    "pid",
+    "square",
+    "total",
+    "wait_for",
+]
+
+
+class CannotTravelError(Exception):
+    """Cannot be made again from what pickle keeps of it."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def numbers(count: int) -> np.ndarray:
+    return np.arange(count)
+
+
+def total(array: np.ndarray) -> int:
+    return int(array.sum())
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def fail_strangely() -> None:
+    raise CannotTravelError(1, 2)
+
+
+def die_once(mark: str) -> str:
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+def die_always() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lock_of() -> object:
+    import threading
+
+    return threading.Lock()
+
+
+def end_at_once(*_: object) -> None:
+    os._exit(1)
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def wait_for(depot: tuple[str, str, str], variable: str) -> int:
+    """Work until somebody stores a value."""
+    import entrepot
+
+    name, directory, data = depot
+    with entrepot.open(name, directory=directory, data_directory=data) as opened:
+        space = opened.space("signals")
+        space.store("began", os.getpid())
+        return space.fetch(variable, timeout=60)
