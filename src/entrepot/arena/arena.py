@@ -177,9 +177,13 @@ class Arena:
         return self._take(_aligned(size) or _ALIGNMENT)
 
     def memory(self, draft: Draft) -> memoryview:
-        """Return the bytes of a draft, writable."""
+        """Return the bytes of a draft, writable.
+
+        The object that all views of it hold (`memory.obj`) can be referred to weakly, which
+        tells whether a view is left.
+        """
         at, size = draft.ref
-        return self._region.bytes[at : at + size]
+        return memoryview((ctypes.c_ubyte * size).from_buffer(self._region.map, at)).cast("B")
 
     def abandon(self, draft: Draft) -> None:
         """Give back what was begun and not sealed."""

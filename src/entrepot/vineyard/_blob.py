@@ -44,6 +44,13 @@ class _BlobBytes(np.ndarray):
     def __bool__(self) -> bool:
         return True
 
+    def __getitem__(self, key: Any) -> Any:
+        return self.view(np.ndarray)[key]  # a part is an array, and not this blob
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        plain = array.view(np.ndarray)
+        return plain[()] if return_scalar or not plain.ndim else plain
+
     @property
     def address(self) -> int:
         """The address of the first byte in this process."""
@@ -60,12 +67,13 @@ class Blob(_BlobBytes, Object):
     """Consecutive bytes in shared memory, read-only. Lends them by the buffer protocol."""
 
     _meta: ObjectMeta
+    """None, if this was copied from a blob: it is an array then, with no id."""
 
     def __new__(cls) -> Blob:
         raise TypeError("a Blob comes from a client: get_blob(), or by sealing a BlobBuilder")
 
     def __array_finalize__(self, origin: object) -> None:
-        self._meta = getattr(origin, "_meta", None)  # pyright: ignore[reportAttributeAccessIssue] None for a part
+        self._meta = None  # pyright: ignore[reportAttributeAccessIssue] only `blob_of` makes a blob
 
     @property
     def id(self) -> ObjectID:

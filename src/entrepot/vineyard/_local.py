@@ -65,6 +65,10 @@ def vineyards_errors() -> Generator[None]:
         raise translated(error) from error
 
 
+_kept_open: list[entrepot.Depot] = []
+"""Depots of clients that were closed while somebody had a view of a blob that was not sealed."""
+
+
 class LocalStore(LocalStreams):
     """The objects of a depot. Implements `Store`."""
 
@@ -94,18 +98,32 @@ class LocalStore(LocalStreams):
         self._drafts: dict[int, BlobDraft] = {}
         self._chunk_drafts: dict[int, ChunkDraft] = {}
         self._forgotten: list[BlobDraft] = []
+        self._viewed: list[BlobDraft] = []
+        """Given up, but somebody still has a view of them."""
+        self._is_closed = False
 
     @property
     def connected(self) -> bool:
-        """Whether the depot is open."""
-        return not self.depot.closed
+        """Whether the depot is open, and still there."""
+        if self._is_closed or self.depot.closed:
+            return False
+        try:
+            self.depot.attached.check_place()
+        except EntrepotError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close the depot; blobs that were not sealed are dropped."""
         with vineyards_errors():
-            if not self.depot.closed:
+            if not self.depot.closed and not self._is_closed:
                 self.drop_drafts()
-            self.depot.close()
+            self._is_closed = True
+            if self._viewed:
+                # What is written through a view must hit nobody: this process keeps the memory.
+                _kept_open.append(self.depot)
+            else:
+                self.depot.close()
 
     def fork(self) -> LocalStore:
         """Return another hold on the same depot."""
@@ -118,10 +136,12 @@ class LocalStore(LocalStreams):
             return LocalStore(again, endpoint=self.endpoint, limit=self._limit)
 
     def _check_open(self) -> None:
-        if self.depot.closed:
+        if not self.connected:
             raise ConnectionErrorException("Client is not connected")
         while self._forgotten:
             self._drop(self._forgotten.pop())
+        if self._viewed:
+            self._viewed = [draft for draft in self._viewed if not self._assembly.drop_blob(draft)]
 
     # Values put whole.
 
@@ -412,6 +432,8 @@ class LocalStore(LocalStreams):
         self._check_open()
         if size == 0:
             return None
+        if size >= 1 << 63:
+            raise NotEnoughMemoryException(f"there is no memory for a blob of {size} bytes")
         try:
             draft = self._assembly.begin_blob(size)
         except EntrepotError as error:
@@ -434,8 +456,8 @@ class LocalStore(LocalStreams):
             self._drop(draft)
 
     def _drop(self, draft: BlobDraft) -> None:
-        if self._drafts.pop(draft.id, None) is not None:
-            self._assembly.drop_blob(draft)
+        if self._drafts.pop(draft.id, None) is not None and not self._assembly.drop_blob(draft):
+            self._viewed.append(draft)
 
     def drop_drafts(self) -> None:
         """Give back all blobs that were not sealed."""

@@ -20,7 +20,7 @@ from entrepot.vineyard._errors import (
 from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, INVALID, ObjectID, number_of, text_id
 from entrepot.vineyard._meta import BLOB, NewBlob, ObjectMeta, blob_meta
 from entrepot.vineyard._store import Status
-from entrepot.vineyard._wire import VERSION, Connection
+from entrepot.vineyard._wire import VERSION, Connection, FrameError
 
 __all__ = ["RemoteStore"]
 
@@ -43,6 +43,10 @@ class RemoteStore:
         self._lock = threading.Lock()
         self._connection, told = self._connect()
         self._pid = os.getpid()
+        self._spare: list[Connection] = []
+        """Connections for calls that may wait, which none uses just now."""
+        self._spare_pid = os.getpid()
+        self._is_closed = False
         self.instance_id = int(told["instance_id"])
         self.version = str(told.get("version", "0.0.0"))
 
@@ -59,7 +63,6 @@ class RemoteStore:
     def _connect(self) -> tuple[Connection, dict[str, Any]]:
         try:
             sock = socket.create_connection(self._address, _PATIENCE_S)
-            sock.settimeout(None)
             connection = Connection(sock)
             told = connection.ask(
                 {
@@ -72,7 +75,9 @@ class RemoteStore:
                 },
                 "register_reply",
             )
-        except (OSError, VineyardException) as error:
+            sock.settimeout(None)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        except (OSError, FrameError, VineyardException) as error:
             raise ConnectionFailedException(
                 f"Failed to connect to vineyardd: {self.endpoint}: {error}"
             ) from error
@@ -85,9 +90,17 @@ class RemoteStore:
 
     def close(self) -> None:
         """Leave the server; may be repeated."""
+        self._is_closed = True
+        while self._spare and self._spare_pid == os.getpid():
+            self._spare.pop().close()
         if self._pid == os.getpid() and self._connection.is_open:
-            with contextlib.suppress(OSError), self._lock:
-                self._connection.send({"type": "exit_request"})
+            # Not while another thread waits for its answer: that ends with the connection.
+            if self._lock.acquire(blocking=False):
+                try:
+                    with contextlib.suppress(OSError):
+                        self._connection.send({"type": "exit_request"})
+                finally:
+                    self._lock.release()
             self._connection.close()
 
     def fork(self) -> RemoteStore:
@@ -102,11 +115,20 @@ class RemoteStore:
     @contextlib.contextmanager
     def _apart(self) -> Generator[Connection]:
         """Yield a connection for a call that may wait: others go on meanwhile."""
-        connection, _ = self._connect()
+        if self._spare_pid != os.getpid():
+            self._spare, self._spare_pid = [], os.getpid()
+        connection = self._spare.pop() if self._spare else self._connect()[0]
         try:
             yield connection
+        except BaseException as error:
+            if not isinstance(error, VineyardException):  # no answer: it is out of step
+                connection.close()
+            raise
         finally:
-            connection.close()
+            if connection.is_open and not self._is_closed:
+                self._spare.append(connection)
+            else:
+                connection.close()
 
     # Objects.
 
@@ -175,9 +197,13 @@ class RemoteStore:
             try:
                 connection.send_bytes(*(buffer.cast("B") for buffer in blob.buffers))
                 connection.await_reply("create_buffer_reply")
-            except OSError as error:
+            except VineyardException:
+                raise  # the server's answer: the connection is in step
+            except BaseException as error:
                 connection.close()
-                raise ConnectionErrorException(f"the server is gone: {error}") from error
+                if isinstance(error, (OSError, FrameError)):
+                    raise ConnectionErrorException(f"the server is gone: {error}") from error
+                raise
         return int(reply["id"])
 
     def fetch(
@@ -242,7 +268,7 @@ class RemoteStore:
                     found[int(payload["object_id"])] = memoryview(body).toreadonly()
             except BaseException as error:
                 connection.close()
-                if isinstance(error, OSError):
+                if isinstance(error, (OSError, FrameError)):
                     raise ConnectionErrorException(f"the server is gone: {error}") from error
                 raise
         return found
@@ -394,11 +420,15 @@ class RemoteStore:
 
     def push_chunk(self, id: int, chunk: int) -> None:
         """Append an object or a blob."""
-        self._ask("push_next_stream_chunk", id=id, chunk=chunk)
+        with self._apart() as connection:
+            request = {"type": "push_next_stream_chunk_request", "id": id, "chunk": chunk}
+            connection.ask(request, "push_next_stream_chunk_reply")
 
     def pull_chunk(self, id: int) -> int:
         """Wait for the next chunk; return its id."""
-        return int(self._ask("pull_next_stream_chunk", id=id)["chunk"])
+        with self._apart() as connection:
+            request = {"type": "pull_next_stream_chunk_request", "id": id}
+            return int(connection.ask(request, "pull_next_stream_chunk_reply")["chunk"])
 
     def stop_stream(self, id: int, *, failed: bool) -> None:
         """Say that a stream has ended, or failed."""

@@ -108,13 +108,28 @@ class LocalStreams:
 
     def push_chunk(self, id: int, chunk: int) -> None:
         """Append an object or a blob; wait while too much waits to be read."""
+        self.try_push_chunk(id, chunk, None)
+
+    def try_push_chunk(self, id: int, chunk: int, timeout: float | None) -> bool:
+        """As `push_chunk`; False if there was no room for `timeout` seconds."""
         with _streams_errors():
-            self._chunks().push(id, chunk)
+            return self._chunks().push(id, chunk, timeout)
 
     def pull_chunk(self, id: int) -> int:
         """Wait for the next chunk; return its id."""
+        chunk = self.try_pull_chunk(id, None)
+        assert chunk is not None
+        return chunk
+
+    def try_pull_chunk(self, id: int, timeout: float | None) -> int | None:
+        """As `pull_chunk`; None if none came for `timeout` seconds."""
         with _streams_errors():
-            return self._chunks().pull(id)
+            return self._chunks().pull(id, timeout)
+
+    def leave_stream(self, id: int, mode: str) -> None:
+        """Note that who opened a stream, `r` or `w`, is gone without a word."""
+        with contextlib.suppress(EntrepotError):  # the depot may be closed: then all is over
+            self._chunks().leave(id, _MODES[mode])
 
     def stop_stream(self, id: int, *, failed: bool) -> None:
         """Say that a stream has ended, or failed; a chunk that is being written is the last."""

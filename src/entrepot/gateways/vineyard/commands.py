@@ -270,19 +270,29 @@ def open_stream(session: Session, request: Json) -> Json:
     mode = {1: "r", 2: "w"}.get(field(request, "mode", int))
     if mode is None:
         raise CODES[7]("a stream is opened to read (1) or to write (2)")
-    session.store.open_stream(id_field(request, "object_id"), mode)
+    id = id_field(request, "object_id")
+    session.store.open_stream(id, mode)
+    session.streams.add((id, mode))
     return {}
 
 
 def push_chunk(session: Session, request: Json) -> Json:
     """Append to a stream."""
-    session.store.push_chunk(id_field(request, "id"), id_field(request, "chunk"))
+    id, chunk = id_field(request, "id"), id_field(request, "chunk")
+    for seconds in session.slices():
+        if session.store.try_push_chunk(id, chunk, seconds):
+            break
     return {}
 
 
 def pull_chunk(session: Session, request: Json) -> Json:
     """Wait for the next chunk of a stream."""
-    return {"chunk": session.store.pull_chunk(id_field(request, "id"))}
+    id = id_field(request, "id")
+    for seconds in session.slices():
+        chunk = session.store.try_pull_chunk(id, seconds)
+        if chunk is not None:
+            return {"chunk": chunk}
+    raise ConnectionErrorException("the client is gone")
 
 
 def stop_stream(session: Session, request: Json) -> Json:

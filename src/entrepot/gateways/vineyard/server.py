@@ -10,11 +10,13 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import entrepot
+from entrepot.errors import EntrepotError
 from entrepot.gateways.vineyard import commands
 from entrepot.gateways.vineyard.commands import COMMANDS, error_reply, field, ids_field
 from entrepot.vineyard._errors import CODES, InvalidException
@@ -25,6 +27,7 @@ from entrepot.vineyard._wire import Connection, FrameError
 __all__ = ["Server", "Session"]
 
 _log = logging.getLogger(__name__)
+_PAUSE_S = 0.1
 _BLOBS_MAX = 1 << 16
 """Most blobs that one request may name."""
 
@@ -55,6 +58,7 @@ class Server:
         """
         self.depot = depot
         self._limit = limit
+        self._is_closing = False
         self._sessions: set[Session] = set()
         self._lock = threading.Lock()
         self._listeners: list[socket.socket] = []
@@ -83,12 +87,20 @@ class Server:
         while True:
             try:
                 sock, _ = listener.accept()
-            except OSError:
-                return  # closed
-            session = Session(self, Connection(sock), LocalStore(self.depot, limit=self._limit))
-            with self._lock:
-                self._sessions.add(session)
-            threading.Thread(target=session.run, daemon=True).start()
+            except OSError as error:
+                if listener.fileno() < 0 or self._is_closing:
+                    return
+                _log.warning("a connection could not be accepted: %s", error)
+                time.sleep(_PAUSE_S)  # too many files are open: some will be closed
+                continue
+            try:
+                session = Session(self, Connection(sock), LocalStore(self.depot, limit=self._limit))
+                with self._lock:
+                    self._sessions.add(session)
+                threading.Thread(target=session.run, daemon=True).start()
+            except (EntrepotError, OSError, RuntimeError):  # this one is turned away; others go on
+                _log.exception("a connection could not be served")
+                sock.close()
 
     def forget(self, session: Session) -> None:
         """Note that a connection has ended."""
@@ -107,6 +119,7 @@ class Server:
 
     def close(self) -> None:
         """Stop listening and end all connections; may be repeated."""
+        self._is_closing = True
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
@@ -131,6 +144,8 @@ class Session:
         self.store = store
         self.is_tcp = connection.socket.family != socket.AF_UNIX
         self.is_parked = False
+        self.streams: set[tuple[int, str]] = set()
+        """Id and mode of the streams that this client has opened."""
         self._is_registered = False
 
     def run(self) -> None:
@@ -143,6 +158,8 @@ class Session:
         finally:
             self.connection.close()
             self.store.drop_drafts()
+            for id, mode in self.streams:
+                self.store.leave_stream(id, mode)
             self.server.forget(self)
 
     def _answer_next(self) -> bool:

@@ -16,6 +16,7 @@ Keys::
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -79,6 +80,14 @@ class BlobDraft:
         self.draft = draft
         self.memory = memory
         """Its bytes, writable."""
+        self._viewed: weakref.ref[Any] | None = None
+        with contextlib.suppress(TypeError):  # of the durable tier, whose bytes are private
+            self._viewed = weakref.ref(memory.obj)
+
+    @property
+    def is_viewed(self) -> bool:
+        """Whether somebody has a view of its bytes."""
+        return self._viewed is not None and self._viewed() is not None
 
 
 class Assembly:
@@ -194,7 +203,8 @@ class Assembly:
         if size <= 0:
             raise LimitError(f"a blob of {size} bytes cannot be written")
         draft = self._bulk.begin(size)
-        return BlobDraft(self._ids.next() | BLOB_BIT, draft, self._bulk.memory(draft)[:size])
+        memory = self._bulk.memory(draft)[:size]
+        return BlobDraft(self._ids.next() | BLOB_BIT, draft, memory)
 
     def seal_blob(self, blob: BlobDraft) -> None:
         """Make a blob that was written visible to all."""
@@ -206,10 +216,17 @@ class Assembly:
         record = values.bulk_record(encoded, blob.draft.ref)
         core.put_record(tx, object_key(blob.id), record)
 
-    def drop_blob(self, blob: BlobDraft) -> None:
-        """Give back a blob that was not sealed."""
+    def drop_blob(self, blob: BlobDraft) -> bool:
+        """Give back a blob that was not sealed; False if somebody still has a view of it.
+
+        It is not given back then: what is written through that view would end up in whatever
+        lies there next. Try again later.
+        """
         blob.memory = memoryview(b"")
+        if blob.is_viewed:
+            return False
         self._bulk.abandon(blob.draft)
+        return True
 
     def shrink_blob(self, blob: BlobDraft, size: int) -> None:
         """Keep only the first `size` bytes of a blob that is not sealed."""

@@ -29,6 +29,7 @@ from entrepot.layers import values
 from entrepot.layers.objects import core
 from entrepot.layers.objects.core import object_key
 from entrepot.layers.tier import Tier
+from entrepot.waiting import Deadline
 
 __all__ = ["Chunks", "StreamEndedError", "StreamFailedError", "StreamStoppedError", "register"]
 
@@ -77,19 +78,29 @@ def register(tier: Tier) -> None:
 
 def _release(bulk: Bulk) -> Callable[[Transaction, int, bytes, bytes], None]:
     def release(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
-        id, mode = unpack(rest)
-        raw = tx.get(STREAM.int(core.as_int(id)))
-        if raw is None:
-            return
-        state = _decode(raw)
-        if mode == WRITE and state.ended == _RUNNING:
-            state.ended = _FAILED
-        if mode == READ:
-            state.is_reader_gone = True
-            _delete_pulled(tx, bulk, state)
-        _put(tx, core.as_int(id), state)
+        id, mode = map(core.as_int, unpack(rest))
+        _end(tx, bulk, id, mode)
 
     return release
+
+
+def _leave(tx: Transaction, bulk: Bulk, id: int, mode: int, session: int) -> None:
+    if tx.delete(held_key(session, "stream", id, mode)):
+        _end(tx, bulk, id, mode)
+
+
+def _end(tx: Transaction, bulk: Bulk, id: int, mode: int) -> None:
+    """Do what becomes of a stream when its reader or its writer is gone."""
+    raw = tx.get(STREAM.int(id))
+    if raw is None:
+        return
+    state = _decode(raw)
+    if mode == WRITE and state.ended == _RUNNING:
+        state.ended = _FAILED
+    if mode == READ:
+        state.is_reader_gone = True
+        _delete_pulled(tx, bulk, state)
+    _put(tx, id, state)
 
 
 class Chunks:
@@ -118,28 +129,38 @@ class Chunks:
         """
         self._engine.write(_open, id, mode, self._engine.session.id)
 
-    def push(self, id: int, chunk: int) -> None:
+    def push(self, id: int, chunk: int, timeout: float | None = None) -> bool:
         """Append a chunk; wait while too much waits to be read.
+
+        Returns:
+            Whether it was appended: False if there was no room for `timeout` seconds.
 
         Raises:
             NotFoundError: There is no such stream, or no such chunk.
             StreamStoppedError: It has ended, or its reader is gone.
         """
+        deadline = Deadline(timeout)
         bells = [STREAM.int(id)]
         while True:
             seen = self._engine.listen(bells)
             if self._engine.write(_push, id, chunk, self._bytes_max):
-                return
-            self._engine.wait(bells, seen)
+                return True
+            if deadline.left() == 0:
+                return False
+            self._engine.wait(bells, seen, deadline.left())
 
-    def pull(self, id: int) -> int:
+    def pull(self, id: int, timeout: float | None = None) -> int | None:
         """Wait for the next chunk; return its id. The one before is deleted.
+
+        Returns:
+            None if none came for `timeout` seconds.
 
         Raises:
             NotFoundError: There is no such stream, or it was removed meanwhile.
             StreamEndedError: There is no more.
             StreamFailedError: Its writer failed, and all before that was read.
         """
+        deadline = Deadline(timeout)
         bells = [STREAM.int(id)]
         while True:
             seen = self._engine.listen(bells)
@@ -150,7 +171,13 @@ class Chunks:
                 raise StreamEndedError(f"the stream {id:016x} is drained: there are no more chunks")
             if ended == _FAILED:
                 raise StreamFailedError(f"the stream {id:016x} failed: its writer said so, or died")
-            self._engine.wait(bells, seen)
+            if deadline.left() == 0:
+                return None
+            self._engine.wait(bells, seen, deadline.left())
+
+    def leave(self, id: int, mode: int) -> None:
+        """Note that who opened a stream is gone, as if its process had died."""
+        self._engine.write(_leave, self._bulk, id, mode, self._engine.session.id)
 
     def stop(self, id: int, *, failed: bool) -> None:
         """Say that nothing more comes.

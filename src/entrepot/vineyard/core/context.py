@@ -119,7 +119,7 @@ class BuilderContext(_Registry):
 
         if isinstance(value, (ObjectID, ObjectMeta, NewBlob)):
             return value
-        if isinstance(value, Object):
+        if isinstance(value, Object) and getattr(value, "_meta", value) is not None:
             return value.meta
         builder = self.find(cast("type[Any]", type(value)))
         if builder is None:

@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import IO
 
 import entrepot
 from entrepot import settings
@@ -64,7 +66,7 @@ def start_vineyardd(
     with contextlib.ExitStack() as stack:
         if socket is None:
             home = tempfile.mkdtemp(prefix="entrepot-vineyard-")
-            stack.callback(shutil.rmtree, home, ignore_errors=True)
+            stack.callback(_in_this_process(shutil.rmtree), home, ignore_errors=True)
             socket = f"{home}/vineyard.sock"
         depot = stack.enter_context(_fresh_depot(bytes_max))
         told = {
@@ -76,12 +78,31 @@ def start_vineyardd(
         beside = depot_file(socket)
         beside.parent.mkdir(parents=True, exist_ok=True)
         draft = beside.with_name(f".{beside.name}.{os.getpid()}")
-        draft.write_text(json.dumps(told))
+        draft_text = json.dumps(told)
+        draft.write_text(draft_text)
         draft.replace(beside)
-        stack.callback(beside.unlink, missing_ok=True)
+        stack.callback(_in_this_process(_unlink_own), beside, draft_text)
         port = rpc_socket_port if rpc else None
         process = stack.enter_context(_served(depot, socket, port, bytes_max, debug=debug))
         yield process, socket, etcd_endpoints
+
+
+def _in_this_process(call: Callable[..., object]) -> Callable[..., None]:
+    """Return a call that does nothing in forked children."""
+    pid = os.getpid()
+
+    def guarded(*arguments: object, **keywords: object) -> None:
+        if os.getpid() == pid:
+            call(*arguments, **keywords)
+
+    return guarded
+
+
+def _unlink_own(beside: Path, text: str) -> None:
+    """Remove what we wrote, unless another instance has taken the socket since."""
+    with contextlib.suppress(FileNotFoundError):
+        if beside.read_text() == text:
+            beside.unlink()
 
 
 @contextlib.contextmanager
@@ -93,11 +114,17 @@ def _fresh_depot(bytes_max: int | None) -> Generator[entrepot.Depot]:
         memory = -(-(bytes_max + _OVERHEAD_BYTES) * share // (share - 1))
         if bytes_max < settings.MIB:
             raise RuntimeError(f"an instance of {bytes_max} bytes is too small: 1M at least")
+    made = entrepot.temporary(memory=memory)
     try:
-        with entrepot.temporary(memory=memory) as depot:
-            yield depot
+        depot = made.__enter__()
     except EntrepotError as error:
         raise RuntimeError(f"vineyardd could not be started: {error}") from error
+    pid = os.getpid()
+    try:
+        yield depot
+    finally:
+        if os.getpid() == pid:  # in a forked child it is the parent's to end
+            made.__exit__(None, None, None)
 
 
 @contextlib.contextmanager
@@ -111,24 +138,31 @@ def _served(
         words += ["--rpc", f"127.0.0.1:{port}"]
     if bytes_max is not None:
         words += ["--blob-bytes-max", str(bytes_max)]
-    errors = None if debug else subprocess.PIPE
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603 our own
-    try:
-        _await_ready(process)
-        yield process
-    finally:
-        process.terminate()
+    pid = os.getpid()
+    with tempfile.TemporaryFile() as errors:  # not a pipe: nobody would read it
+        process = subprocess.Popen(  # noqa: S603 our own
+            words, stdout=subprocess.PIPE, stderr=None if debug else errors
+        )
         try:
-            process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+            _await_ready(process, errors)
+            yield process
+        finally:
+            if os.getpid() == pid:  # in a forked child it is the parent's to end
+                _end(process)
 
 
-def _await_ready(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _await_ready(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
     """Wait until the server says where it listens."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], _PATIENCE_S)
@@ -137,7 +171,8 @@ def _await_ready(process: subprocess.Popen[bytes]) -> None:
         return
     process.terminate()
     code = process.wait()
-    text = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+    errors.seek(0)
+    text = errors.read().decode(errors="replace").strip()
     raise RuntimeError(f"vineyardd exited unexpectedly with code {code}, error is: {text}")
 
 
@@ -162,7 +197,7 @@ def try_init() -> str:
         _, socket, _ = stack.enter_context(start_vineyardd(rpc=False))
         _started = stack.pop_all()
     _socket = os.environ["VINEYARD_IPC_SOCKET"] = socket
-    atexit.register(shutdown)
+    atexit.register(_in_this_process(shutdown))
     return socket
 
 

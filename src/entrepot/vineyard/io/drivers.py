@@ -248,20 +248,15 @@ def _writing(client: Any, place: Place, part: Any) -> Task:
     reader = part.open_reader(client) if isinstance(part, BaseStream) else None
 
     def work() -> None:
-        with client:
-            try:
-                with place.open("wb") as file:
-                    if isinstance(part, ByteStream):
-                        assert reader is not None
-                        for chunk in reader:
-                            file.write(chunk)
-                        return
-                    form = form_of(place) or "csv"
-                    items = [part] if reader is None else reader
-                    write_batches(place, form, file, _batches_in(items, keep_index=form != "csv"))
-            except BaseException:
-                place.remove()
-                raise
+        with client, place.writing() as file:
+            if isinstance(part, ByteStream):
+                assert reader is not None
+                for chunk in reader:
+                    file.write(chunk)
+                return
+            form = form_of(place) or "csv"
+            items = [part] if reader is None else reader
+            write_batches(place, form, file, _batches_in(items, keep_index=form != "csv"))
 
     def stop() -> None:
         if reader is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,41 @@ class Place:
         if self.scheme == "file":
             return Path(self.path).open(mode)
         return _fsspec(self.scheme).open(self._url(), mode, **self.storage).open()
+
+    @contextlib.contextmanager
+    def writing(self) -> Generator[Any]:
+        """Open the file to write it; if the block raises, what was there before stays.
+
+        Raises:
+            ImportError: It is of a file system that needs fsspec, which is not installed.
+            OSError: It may not be written.
+        """
+        if self.scheme != "file":
+            existed = self.exists()
+            try:
+                with self.open("wb") as file:
+                    yield file
+            except BaseException:
+                if not existed:
+                    self.remove()
+                raise
+            return
+        path = Path(self.path)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            with draft.open("wb") as file:
+                yield file
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+    def exists(self) -> bool:
+        """Tell whether there is such a file."""
+        if self.scheme == "file":
+            return Path(self.path).exists()
+        found = _fsspec(self.scheme).core.url_to_fs(self._url(), **self.storage)
+        return bool(found[0].exists(found[1]))
 
     def part(self, number: int) -> Place:
         """Return the place of one of several files."""

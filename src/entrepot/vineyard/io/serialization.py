@@ -66,14 +66,10 @@ def serialize(
             root = tree.add(client.get_meta(object_id))
             text = json.dumps({"root": root, "nodes": tree.nodes}).encode()
             place = Place.of(path, storage=storage_options)
-            try:
-                with place.open("wb") as file:
-                    file.write(_MAGIC + len(text).to_bytes(8, "big") + text)
-                    for blob in tree.blobs:
-                        file.write(blob)
-            except BaseException:
-                place.remove()
-                raise
+            with place.writing() as file:
+                file.write(_MAGIC + len(text).to_bytes(8, "big") + text)
+                for blob in tree.blobs:
+                    file.write(blob)
     except Exception as error:
         raise RuntimeError(f"Unable to serialize to {path!r}: {error}") from error
 
