@@ -52,7 +52,11 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_root)
     for name, summary in COMMANDS.items():
         function = _load(name) if name == wanted else _not_loaded
-        app.command(name, short_help=summary)(function)
+        settings = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+        # What stands behind the name of a script is the script's own.
+        app.command(name, short_help=summary, context_settings=settings if name == "run" else None)(
+            function
+        )
     return app
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from entrepot.cli.options import DepotOption, DirectoryOption
-from entrepot.errors import NotFoundError
+from entrepot.errors import EntrepotError, NotFoundError
 from entrepot.faces import bind
 
 __all__ = ["command"]
@@ -23,30 +24,32 @@ def command(
         list[str] | None, typer.Argument(help="What the program gets as its own arguments.")
     ] = None,
     faces: Annotated[
-        str, typer.Option("--as", metavar="NAMES", help="Which system, or several: vineyard.")
-    ] = "vineyard",
+        str, typer.Option("--as", metavar="NAMES", help="Which systems: vineyard, nws.")
+    ] = "vineyard,nws",
     is_module: Annotated[bool, typer.Option("-m", help="Run a module, as `python -m`.")] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
 ) -> None:
-    """Run a program that imports vineyard, unmodified, on entrepot.
+    """Run a program that imports vineyard or nws, unmodified, on entrepot.
 
     `import vineyard`, in it and in the Python processes that it starts, gives entrepot's face
-    of that name. Options of the program itself go behind `--`.
+    of that name. What stands behind the script's name is the program's own.
     """
     if depot is not None:
         os.environ["ENTREPOT_DEPOT"] = depot
     if directory is not None:
         os.environ["ENTREPOT_DIR"] = str(directory.absolute())
     bind(name.strip() for name in faces.split(",") if name.strip())
-    if is_module:
-        sys.argv = [script, *(arguments or [])]
-        sys.path.insert(0, "")
-        runpy.run_module(script, run_name="__main__", alter_sys=True)
-        return
     path = Path(script)
-    if not path.exists():
+    if not is_module and not path.exists():
         raise NotFoundError(f"there is no script {script!r}", "with -m, name a module")
     sys.argv = [script, *(arguments or [])]
-    sys.path.insert(0, str(path.resolve().parent))
-    runpy.run_path(str(path), run_name="__main__")
+    sys.path.insert(0, "" if is_module else str(path.resolve().parent))
+    try:
+        if is_module:
+            runpy.run_module(script, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(str(path), run_name="__main__")
+    except EntrepotError as error:  # the program's, not this command's
+        traceback.print_exc()
+        raise typer.Exit(1) from error

@@ -53,10 +53,6 @@ def reader(fobj: Any, size_max: int) -> tuple[int, Callable[[int], bytes]]:
 
     A file that ends before that is filled up with zeros.
     """
-    if isinstance(fobj, io.StringIO):
-        text = fobj.read(size_max if size_max > 0 else -1)
-        fobj = io.BytesIO(text.encode("utf-8", "surrogateescape"))
-        size_max = 0
     size = _bytes_left(fobj)
     if 0 < size_max < size:
         size = size_max

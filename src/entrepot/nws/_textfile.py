@@ -108,6 +108,7 @@ class NwsTextFile:
         return list(self)
 
     def __iter__(self) -> NwsTextFile:
+        self._check("r")
         return self
 
     def __next__(self) -> str:

@@ -17,6 +17,7 @@ connect only to one whose users you trust.
 
 from __future__ import annotations
 
+import io
 import weakref
 from typing import Any, Final, Literal, overload
 
@@ -253,6 +254,11 @@ class NetWorkSpace:
         """
         _check_name(varName, "variable name")
         _files.check_readable(fobj)
+        if isinstance(fobj, io.StringIO):  # text, and known to be
+            text = fobj.read(n if n > 0 else -1)
+            if text:
+                self.store(varName, text)
+            return len(text.encode("utf-8", "surrogateescape"))
         size, read = _files.reader(fobj, n)
         if not size:
             return 0

@@ -54,7 +54,7 @@ def test_a_script_and_its_children_run_on_the_face(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     tmp_path.chmod(0o700)
-    done = run(tmp_path, "--as", "vineyard", str(script), "a", "--", "-b")
+    done = run(tmp_path, "--as", "vineyard", str(script), "a", "-b")
     assert (done.returncode, done.stdout.strip()) == (0, "(1, 2)"), done.stderr
 
 

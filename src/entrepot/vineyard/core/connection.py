@@ -66,7 +66,12 @@ def connect(
     if socket is not None and _is_endpoint(str(socket)):
         endpoint, socket = str(socket), None
     if socket is not None and endpoint is None:
-        endpoint = os.environ.get("VINEYARD_RPC_ENDPOINT") or None
+        ipc = IPCClient(_open_socket(os.fspath(socket)))
+        rpc = None
+        found = os.environ.get("VINEYARD_RPC_ENDPOINT")
+        with contextlib.suppress(ConnectionFailedException):  # nobody asked for it here
+            rpc = _connect_endpoint(found) if found else None
+        return Client(ipc, rpc)
     ipc = None if socket is None else IPCClient(_open_socket(os.fspath(socket)))
     rpc = None if endpoint is None else _connect_endpoint(endpoint)
     return Client(ipc, rpc)
