@@ -29,6 +29,7 @@ QUESTIONS = (
     "processes",
     "startup",
     "vineyard_face",
+    "nws",
 )
 Question = Callable[[Plan], list[Check]]
 

@@ -23,6 +23,12 @@ SAYS = {
     ],
     "06_vineyard_in_a_pool": ["totals are right: True", "looked at shared memory: True"],
     "07_vineyard_and_dask": ["total: 6000000.0"],
+    "08_executor": ["rows: [0, 1, 2, 3, 4, 5]", "died on the way: True", "copied: False"],
+    "09_networkspaces": [
+        "over TCP: [3, 1, 2]",
+        "in the process: {'number': 2}",
+        "results: [3, 2, 1, 0, 1, 2]",
+    ],
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import entrepot
+from support.tasks import square
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -71,6 +72,12 @@ def test_spaces_hand_out_each_value_once(names):
     assert names["best"] == 7
     assert names["line"] == "a line"
     assert space.try_fetch("task") is None
+
+
+def test_a_pool_of_workers_calls_functions(names):
+    names["square"] = square
+    exec(_block("entrepot.SpaceExecutor"), names)
+    assert names["squares"] == [number * number for number in range(100)]
 
 
 def test_the_async_twin_does_the_same(names):

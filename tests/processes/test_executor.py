@@ -68,7 +68,7 @@ def test_an_exception_comes_back_with_its_traceback(pool: SpaceExecutor) -> None
 
 def test_what_cannot_be_pickled_is_said_clearly(pool: SpaceExecutor) -> None:
     with pytest.raises(TypeMismatchError, match="cannot be pickled"):
-        pool.submit(tasks.square, tasks.lock_of())  # type: ignore[arg-type]
+        pool.submit(tasks.square, tasks.lock_of())
     with pytest.raises(TypeMismatchError, match="cannot be pickled"):
         pool.submit(tasks.lock_of).result(PATIENCE_S)
     with pytest.raises(TypeMismatchError, match="CannotTravelError: 1 and 2"):

@@ -27,10 +27,10 @@ __all__ = ["adapt_client"]
 class TextSocket(socket.socket):
     """Sends and receives text."""
 
-    def sendall(self, data: Any, *flags: int) -> None:  # type: ignore[override]
+    def sendall(self, data: Any, *flags: int) -> None:
         super().sendall(data.encode("latin-1") if isinstance(data, str) else data, *flags)
 
-    def recv(self, *arguments: int) -> str:  # type: ignore[override]
+    def recv(self, *arguments: int) -> str:
         return super().recv(*arguments).decode("latin-1")
 
 
@@ -58,16 +58,16 @@ class TextFile(io.StringIO):
 
 def adapt_client() -> Any:
     """Return the original client's module, able to run."""
-    types.StringType = str  # type: ignore[attr-defined]
+    types.StringType = str
     sys.modules["new"] = types  # what sleigh makes functions with was called so
-    from nws import client  # type: ignore[import-not-found]
+    from nws import client
 
     client.socket = SimpleNamespace(**{**vars(socket), "socket": TextSocket})
     client.pickle = SimpleNamespace(
         dumps=lambda value, protocol: pickle.dumps(value, protocol).decode("latin-1"),
         loads=lambda text: pickle.loads(text.encode("latin-1")),
     )
-    io.StringIO = TextFile  # type: ignore[misc]
+    io.StringIO = TextFile
     receive = client.NwsServer._recvN
 
     def receive_n(self: Any, n: int, fobj: Any = None) -> str:
@@ -87,12 +87,12 @@ def use_face() -> None:
 def serve() -> None:
     """Run the original server on a free port."""
     cgi = types.ModuleType("cgi")  # it left Python; the original makes web pages with it
-    cgi.escape = html.escape  # type: ignore[attr-defined]
+    cgi.escape = html.escape
     sys.modules["cgi"] = cgi
-    import nwss.config  # type: ignore[import-not-found]
-    import nwss.protocol  # type: ignore[import-not-found]
-    import nwss.server  # type: ignore[import-not-found]
-    from twisted.internet import reactor  # type: ignore[import-not-found]
+    import nwss.config
+    import nwss.protocol
+    import nwss.server
+    from twisted.internet import reactor
 
     nwss.config.nwsLongValueSize = 1 << 40
 

@@ -15,17 +15,23 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import pytest
-
-__all__ = ["environment", "fetch_originals"]
+__all__ = ["NotFetchedError", "environment", "fetch_originals"]
 
 _CLIENT, _SERVER = "nwsclient==1.6.3", "nwsserver==1.5.1"
 
 
+class NotFetchedError(Exception):
+    """The originals cannot be had here."""
+
+
 def fetch_originals(*, server: bool = False) -> Path:
-    """Return the directory of the converted originals; skip the test if they cannot be had."""
+    """Return the directory of the converted originals.
+
+    Raises:
+        NotFetchedError: They cannot be had; the message says why.
+    """
     if sys.version_info >= (3, 13):
-        pytest.skip("lib2to3 converts the originals, and left Python with 3.13")
+        raise NotFetchedError("lib2to3 converts the originals, and left Python with 3.13")
     home = Path(tempfile.gettempdir()) / f"entrepot-nws-originals-{os.getuid()}"
     home.mkdir(mode=0o700, exist_ok=True)
     with (home / "lock").open("w") as lock:
@@ -43,7 +49,7 @@ def _fetch(wanted: str, home: Path) -> None:
     command += ["--no-binary", ":all:", "--dest", str(home), wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"{wanted} cannot be had: {done.stderr.strip()[-300:]}")
+        raise NotFetchedError(f"{wanted} cannot be had: {done.stderr.strip()[-300:]}")
     name = wanted.replace("==", "-")
     with tarfile.open(home / f"{name}.tar.gz") as archive:
         archive.extractall(home, filter="data")

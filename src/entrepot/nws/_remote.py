@@ -22,12 +22,13 @@ from entrepot.nws._wire import Cookie, FrameError
 __all__ = ["RemoteLink"]
 
 _PIECE_BYTES = 256 * 1024
+_BUFFER_BYTES = 64 * 1024
 
 
 class RemoteRetrieved:
     """A value that came over the wire."""
 
-    def __init__(self, descriptor: int, cookie: Cookie, body: bytes | bytearray) -> None:
+    def __init__(self, descriptor: int, cookie: Cookie, body: bytes) -> None:
         self.descriptor = descriptor
         self.cookie = cookie
         self._body = body
@@ -43,7 +44,7 @@ class RemoteRetrieved:
 
     def content(self) -> bytes:
         """Return its bytes."""
-        return bytes(self._body)
+        return self._body
 
 
 class RemoteLink:
@@ -70,8 +71,9 @@ class RemoteLink:
             self.socket = socket.create_connection((host, port))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._reader = self.socket.makefile("rb", _BUFFER_BYTES)
             self.socket.sendall(_wire.WITH_COOKIES)
-            answer = bytes(self._receive(4))
+            answer = self._receive(4)
         except (OSError, NwsConnectionDroppedException) as error:
             raise NwsConnectException(
                 f"unable to connect to the NWS server at {host}:{port}"
@@ -183,7 +185,11 @@ class RemoteLink:
 
     def close(self) -> None:
         """End the connection; what it owns goes soon after."""
+        with contextlib.suppress(OSError):  # it ends here also where somebody still reads
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
+        with contextlib.suppress(OSError):
+            self._reader.close()
 
     # Frames.
 
@@ -219,15 +225,11 @@ class RemoteLink:
         known = _wire.number(descriptor) if descriptor.isdigit() else 0
         return _wire.number(head[:4]), known, cookie, size
 
-    def _receive(self, size: int) -> bytearray:
+    def _receive(self, size: int) -> bytes:
         """Return just so many bytes."""
-        body = bytearray(size)
-        view, at = memoryview(body), 0
-        while at < size:
-            count = self.socket.recv_into(view[at:])
-            if not count:
-                raise NwsConnectionDroppedException("NWS server connection dropped")
-            at += count
+        body = self._reader.read(size)
+        if len(body) < size:
+            raise NwsConnectionDroppedException("NWS server connection dropped")
         return body
 
     @property

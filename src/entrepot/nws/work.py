@@ -6,5 +6,7 @@ import sys
 
 from entrepot.nws._sleigh_worker import main
 
+__all__ = ["main"]
+
 if __name__ == "__main__":
     main(sys.argv[1:])

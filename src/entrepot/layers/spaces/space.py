@@ -136,6 +136,13 @@ class Space:
         timeout: float | None = None,
     ) -> int:
         """Store what a value was encoded to; see `entrepot.layers.values`. Return its index."""
+        if ttl is None and isinstance(record, bytes):
+            key = self._keys.get(variable) or self._key(variable)
+            write = self._engine.write
+            with contextlib.suppress(Overdue):  # then the long way
+                index = write(core.store, self._bulk, self._instance, key, record)
+                if index is not None:
+                    return index
         if isinstance(record, bytes):
             return self._store_when_due(variable, record, ttl, timeout)
         with self._bulk.draft(record.buffers) as draft:
