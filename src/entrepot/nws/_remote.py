@@ -142,8 +142,11 @@ class RemoteLink:
             return self._status() == 0
 
     def _store_head(self, workspace: str, variable: str, descriptor: int, size: int) -> bytes:
-        arguments = [b"store", _bytes(workspace), _bytes(variable), b"%020d" % descriptor]
-        return _wire.request(arguments, value_bytes=size)
+        space, name = _bytes(workspace), _bytes(variable)
+        return b"0005%020dstore%020d%b%020d%b%020d%020d%020d" % (
+            *(5, len(space), space, len(name), name),
+            *(20, descriptor, size),
+        )
 
     def retrieve(
         self, verb: str, workspace: str, variable: str, cookie: Cookie | None

@@ -31,6 +31,8 @@ OFFER, WANT, AGREED, REFUSED = b"P000", b"R000", b"A000", b"F000"
 STORE_VALUE: Final = 4
 """Which argument of `store` is the value."""
 
+_SIZE_MAX: Final = settings.NWS_ARGUMENT_BYTES_MAX
+
 FAILURE: Final = b"0001" + b"0" * 20 + NO_ID.encode() + b"0" * 20 + b"0" * 20
 FAILURE_WITHOUT_COOKIE: Final = b"0001" + b"0" * 40
 
@@ -98,31 +100,34 @@ def parse(
     Raises:
         FrameError: It is no request, or larger than it may be.
     """
-    begin = at
+    if type(data) is not bytes:
+        data = bytes(data)
     end = len(data)
-    if end - at < COUNT_DIGITS:
+    begin = at + COUNT_DIGITS
+    if begin > end:
         return None
-    count = number(data[at : at + COUNT_DIGITS])
-    if not 0 < count <= settings.NWS_ARGUMENTS_MAX:
-        raise FrameError(f"a request has {count} arguments")
-    at += COUNT_DIGITS
-    arguments: list[bytes] = []
-    for place in range(count):
-        if end - at < LENGTH_DIGITS:
-            return None
-        size = number(data[at : at + LENGTH_DIGITS])
-        at += LENGTH_DIGITS
-        is_value = place == STORE_VALUE and arguments[0] == b"store"
-        if size > (value_bytes_max if is_value else settings.NWS_ARGUMENT_BYTES_MAX):
-            raise FrameError(f"an argument has {size} bytes")
-        if end - at < size:
-            if is_value and size > settings.INLINE_BYTES_MAX:
-                return Value(arguments, count, size, at)
-            return None
-        arguments.append(bytes(data[at : at + size]))
-        at += size
-    assert at > begin
-    return arguments, at
+    try:
+        count = int(data[at:begin])
+        if not 0 < count <= settings.NWS_ARGUMENTS_MAX:
+            raise FrameError(f"a request has {count} arguments")
+        arguments: list[bytes] = []
+        for place in range(count):
+            at, begin = begin, begin + LENGTH_DIGITS
+            if begin > end:
+                return None
+            size = int(data[at:begin])
+            is_value = place == STORE_VALUE and arguments[0] == b"store"
+            if not 0 <= size <= (value_bytes_max if is_value else _SIZE_MAX):
+                raise FrameError(f"an argument has {size} bytes")
+            at, begin = begin, begin + size
+            if begin > end:
+                if is_value and size > settings.INLINE_BYTES_MAX:
+                    return Value(arguments, count, size, at)
+                return None
+            arguments.append(data[at:begin])
+    except ValueError:
+        raise FrameError(f"{data[at:begin]!r} is no number") from None
+    return arguments, begin
 
 
 def reply(descriptor: int, cookie: tuple[int, int] | None, size: int) -> bytes:

@@ -240,7 +240,9 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._is_over:
             return
-        if data is self._pending:
+        if at == end:
+            self._pending.clear()
+        elif data is self._pending:
             del self._pending[:at]
         else:
             self._pending[:] = memoryview(data)[at:]
