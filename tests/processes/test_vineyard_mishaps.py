@@ -90,6 +90,21 @@ def test_a_client_notices_that_its_instance_has_ended() -> None:
     client.close()
 
 
+def test_clients_learn_where_the_server_of_their_instance_listens() -> None:
+    with start_vineyardd(size="1.5Mi", rpc=True, rpc_socket_port=0) as (_, path, _):
+        client = vineyard.connect(path)
+        host, _, port = client.rpc_endpoint.rpartition(":")
+        remote = vineyard.connect(host, port)
+        assert client.get(remote.put(5)) == 5
+        remote.close()
+        client.close()
+
+
+def test_a_socket_that_is_not_there_is_no_name_of_a_depot() -> None:
+    with pytest.raises(C.ConnectionFailedException):
+        vineyard.connect("nosuch.sock")
+
+
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_remote, "_PATIENCE_S", 0.1)
     with (

@@ -37,7 +37,10 @@ from entrepot.vineyard._meta import NewBlob, ObjectMeta, blob_meta, has_whole
 from entrepot.vineyard._store import Status
 from entrepot.vineyard._streams import ChunkDraft, LocalStreams
 
-__all__ = ["NOT_WHOLE", "LocalStore"]
+__all__ = ["NOT_WHOLE", "NO_ENDPOINT", "LocalStore"]
+
+NO_ENDPOINT = "0.0.0.0:0"
+"""What an instance says that listens on no port."""
 
 VERSION = "0.24.2"
 NOT_WHOLE: Any = object()
@@ -77,7 +80,12 @@ class LocalStore(LocalStreams):
     version = VERSION
 
     def __init__(
-        self, depot: entrepot.Depot, *, endpoint: str | None = None, limit: int | None = None
+        self,
+        depot: entrepot.Depot,
+        *,
+        endpoint: str | None = None,
+        limit: int | None = None,
+        rpc_endpoint: str = NO_ENDPOINT,
     ) -> None:
         """Take a depot, which this closes.
 
@@ -85,7 +93,9 @@ class LocalStore(LocalStreams):
             depot: Where the objects are.
             endpoint: The IPC socket that names it.
             limit: How much memory there is for blobs, if that was promised.
+            rpc_endpoint: Where a server of it listens on the network.
         """
+        self._rpc_endpoint = rpc_endpoint
         self.depot = depot
         self.endpoint = endpoint if endpoint is not None else f"depot:{depot.name}"
         self._limit = limit
@@ -133,7 +143,12 @@ class LocalStore(LocalStreams):
                 directory=self.depot.path.parent,
                 data_directory=self.depot.data_path.parent,
             )
-            return LocalStore(again, endpoint=self.endpoint, limit=self._limit)
+            return LocalStore(
+                again,
+                endpoint=self.endpoint,
+                limit=self._limit,
+                rpc_endpoint=self._rpc_endpoint,
+            )
 
     def _check_open(self) -> None:
         if not self.connected:
@@ -511,7 +526,7 @@ class LocalStore(LocalStreams):
                 "hostname": host,
                 "nodename": host,
                 "ipc_socket": self.endpoint,
-                "rpc_endpoint": "0.0.0.0:0",
+                "rpc_endpoint": self._rpc_endpoint,
                 "timestamp": time.time_ns() // 1_000_000,
             }
         }

@@ -13,7 +13,7 @@ from typing import Any, cast
 import entrepot
 from entrepot.errors import EntrepotError
 from entrepot.vineyard._errors import ConnectionFailedException
-from entrepot.vineyard._local import LocalStore
+from entrepot.vineyard._local import NO_ENDPOINT, LocalStore
 from entrepot.vineyard.core.client import Client, IPCClient, RPCClient
 
 __all__ = ["connect", "connect_raw", "envvars"]
@@ -112,7 +112,7 @@ def _open_socket(path: str) -> LocalStore:
     """Open the depot that a socket stands for."""
     if path.startswith(DEPOT):
         return _open_depot(path.removeprefix(DEPOT) or None)
-    if "/" not in path and not Path(path).exists():
+    if "/" not in path and not path.endswith(".sock") and not Path(path).exists():
         return _open_depot(path)
     beside = depot_file(path)
     try:
@@ -127,7 +127,9 @@ def _open_socket(path: str) -> LocalStore:
         ) from error
     except EntrepotError as error:
         raise ConnectionFailedException(f"Failed to connect to IPC socket: {error}") from error
-    return LocalStore(depot, endpoint=path, limit=told.get("size"))
+    return LocalStore(
+        depot, endpoint=path, limit=told.get("size"), rpc_endpoint=told.get("rpc") or NO_ENDPOINT
+    )
 
 
 def _why_not(path: str) -> str:

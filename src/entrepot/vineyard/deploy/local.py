@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -77,13 +77,13 @@ def start_vineyardd(
         }
         beside = depot_file(socket)
         beside.parent.mkdir(parents=True, exist_ok=True)
-        draft = beside.with_name(f".{beside.name}.{os.getpid()}")
-        draft_text = json.dumps(told)
-        draft.write_text(draft_text)
-        draft.replace(beside)
-        stack.callback(_in_this_process(_unlink_own), beside, draft_text)
+        stack.callback(_in_this_process(_unlink_own), beside, depot.name)
+        _write_whole(beside, told)
         port = rpc_socket_port if rpc else None
-        process = stack.enter_context(_served(depot, socket, port, bytes_max, debug=debug))
+        process, rpc_endpoint = stack.enter_context(
+            _served(depot, socket, port, bytes_max, debug=debug)
+        )
+        _write_whole(beside, told | {"rpc": rpc_endpoint})
         yield process, socket, etcd_endpoints
 
 
@@ -98,10 +98,16 @@ def _in_this_process(call: Callable[..., object]) -> Callable[..., None]:
     return guarded
 
 
-def _unlink_own(beside: Path, text: str) -> None:
+def _write_whole(beside: Path, told: Mapping[str, object]) -> None:
+    draft = beside.with_name(f".{beside.name}.{os.getpid()}")
+    draft.write_text(json.dumps(told))
+    draft.replace(beside)
+
+
+def _unlink_own(beside: Path, name: str) -> None:
     """Remove what we wrote, unless another instance has taken the socket since."""
-    with contextlib.suppress(FileNotFoundError):
-        if beside.read_text() == text:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if json.loads(beside.read_text())["name"] == name:
             beside.unlink()
 
 
@@ -112,8 +118,9 @@ def _fresh_depot(bytes_max: int | None) -> Generator[entrepot.Depot]:
         # The catalog has its share of a depot's memory; what is promised is for blobs alone.
         share = settings.CATALOG_SHARE
         memory = -(-(bytes_max + _OVERHEAD_BYTES) * share // (share - 1))
-        if bytes_max < settings.MIB:
-            raise RuntimeError(f"an instance of {bytes_max} bytes is too small: 1M at least")
+        memory = max(memory, settings.MEMORY_BYTES_MIN)
+        if bytes_max < settings.MIB // 8:
+            raise RuntimeError(f"an instance of {bytes_max} bytes is too small: 128k at least")
     made = entrepot.temporary(memory=memory)
     try:
         depot = made.__enter__()
@@ -130,7 +137,7 @@ def _fresh_depot(bytes_max: int | None) -> Generator[entrepot.Depot]:
 @contextlib.contextmanager
 def _served(
     depot: entrepot.Depot, socket: str, port: int | None, bytes_max: int | None, *, debug: bool
-) -> Generator[subprocess.Popen[bytes]]:
+) -> Generator[tuple[subprocess.Popen[bytes], str | None]]:
     words = [sys.executable, "-m", "entrepot", "serve", "--json", "--depot", depot.name]
     words += ["--directory", str(depot.path.parent)]
     words += ["--data-directory", str(depot.data_path.parent), "--ipc", socket]
@@ -144,8 +151,7 @@ def _served(
             words, stdout=subprocess.PIPE, stderr=None if debug else errors
         )
         try:
-            _await_ready(process, errors)
-            yield process
+            yield process, _await_ready(process, errors)
         finally:
             if os.getpid() == pid:  # in a forked child it is the parent's to end
                 _end(process)
@@ -162,13 +168,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _await_ready(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    """Wait until the server says where it listens."""
+def _await_ready(process: subprocess.Popen[bytes], errors: IO[bytes]) -> str | None:
+    """Wait until the server says where it listens; return where on the network."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], _PATIENCE_S)
-    told = process.stdout.readline() if ready else b""
-    if told:
-        return
+    told = b""
+    while ready and (line := process.stdout.readline()):
+        told += line
+        with contextlib.suppress(ValueError):  # not all of it has come
+            found: str | None = json.loads(told)["rpc"]
+            return found
     process.terminate()
     code = process.wait()
     errors.seek(0)
