@@ -9,7 +9,7 @@
     ├── ClosedError          (RuntimeError)  the depot, claim or iterator was closed
     ├── TypeMismatchError    (TypeError)     an argument or a value of a type that cannot work
     ├── LimitError           (ValueError)    a number or a size outside its bounds
-    ├── FullError            (queue.Full)    a bounded variable has no room
+    ├── FullError            (Full)          a bounded variable has no room; queue's
     ├── ProducersGoneError   (EOFError)      no value is there, and nobody is left to store one
     ├── OutOfMemoryError     (MemoryError)   the `memory` setting, or the memory itself, is used up
     ├── DiskFullError        (OSError)       the disk of the durable tier is full

@@ -120,7 +120,7 @@ INNER = {
 TWINS = [
     (entrepot.Depot, aio.AsyncDepot, {"sync"}),
     (Objects, aio.AsyncObjects, set()),
-    (Space, aio.AsyncSpace, {"sync", "take"}),
+    (Space, aio.AsyncSpace, {"sync", "take", "wait"}),
     (Claim, aio.AsyncClaim, {"sync"}),
     (Producer, aio.AsyncProducer, {"sync"}),
     (Values, aio.AsyncValues, set()),

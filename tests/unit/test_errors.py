@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import pickle
+import queue
 import re
 
 import pytest
@@ -21,6 +22,8 @@ BUILTINS = {
     "ExistsError": ValueError,
     "FormatError": ValueError,
     "LimitError": ValueError,
+    "FullError": queue.Full,
+    "ProducersGoneError": EOFError,
     "NotFoundError": KeyError,
     "OutOfMemoryError": MemoryError,
     "TypeMismatchError": TypeError,

@@ -30,8 +30,8 @@ def test_every_command_has_help_and_the_options_that_all_have(name: str, monkeyp
     monkeypatch.setenv("COLUMNS", "120")
     result = CliRunner().invoke(application([name]), [name, "--help"])
     assert result.exit_code == 0
-    # What `run` prints is the program's.
-    for option in ("--depot", "--directory", "--json")[: 2 if name == "run" else 3]:
+    # What `run` and `worker` print is the program's.
+    for option in ("--depot", "--directory", "--json")[: 2 if name in ("run", "worker") else 3]:
         assert option in result.output
 
 

@@ -148,8 +148,13 @@ class Connection(asyncio.BufferedProtocol):
         if fetched is not None:
             space, variable, taken = fetched
             self._undo(space, lambda: space.restore(variable, taken))
-        if self._client.owned:  # there may be much to delete
-            self._gateway.run_in_thread(self._client.close, _ignore)
+        try:
+            has_more = self._client.leave()  # before the next one opens what this one owned
+        except EntrepotError as error:
+            _ignore(None, error)
+        else:
+            if has_more:  # it may be much
+                self._gateway.run_in_thread(self._client.sweep, _ignore)
         self.end.set_result(None)
 
     def _undo(self, space: Space, work: Callable[[], None]) -> None:

@@ -127,12 +127,21 @@ class Client:
 
     def close(self) -> None:
         """End: what is owned and not kept goes; may be repeated, and does nothing in a child."""
+        if self.leave():
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Delete what is left of workspaces that have ended."""
+        sweep(self._spaces.volatile)
+
+    def leave(self) -> bool:
+        """End, quickly: what is owned is gone, and `sweep` is needed if this returns True."""
         owned, self.owned = self.owned, {}
         self.opened.clear()
         if not owned:
-            return
+            return False
         tier, session = self._spaces.volatile, self._me[0]
         for name, (owner, instance) in owned.items():
             if owner == session:
                 tier.engine.write(workspaces.end_owner, name, instance)
-        sweep(tier)
+        return True
