@@ -124,7 +124,12 @@ class Connection(asyncio.BufferedProtocol):
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._client = gateway.depot.client(self._peer)
+        try:
+            self._client = gateway.depot.client(self._peer)
+        except EntrepotError as error:
+            _log.error("%s was turned away: %s", self._peer, error)
+            self.abort()
+            return
         if len(gateway.connections) > gateway.connections_max:
             _log.warning("%s was turned away: there are too many connections", self._peer)
             self.abort()
@@ -149,7 +154,9 @@ class Connection(asyncio.BufferedProtocol):
             space, variable, taken = fetched
             self._undo(space, lambda: space.restore(variable, taken))
         try:
-            has_more = self._client.leave()  # before the next one opens what this one owned
+            has_more = (
+                self._client is not None and self._client.leave()
+            )  # before the next one opens what this one owned
         except EntrepotError as error:
             _ignore(None, error)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -46,6 +47,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 _KEYS_MAX = 1024
+_LOOKS_PER_YIELD = 4
 
 _waiter_numbers = itertools.count(1)
 
@@ -738,6 +740,8 @@ class Space:
             looks = 0
             while looks < settings.LOOK_COUNT and not engine.read(core.has_value, key):
                 looks += 1
+                if not looks % _LOOKS_PER_YIELD:
+                    os.sched_yield()  # the one who will store may need this very processor
             if looks:
                 self._dry.add(key)
             else:
