@@ -62,6 +62,10 @@ SPIN_COUNT: Final = 100
 LOOK_COUNT: Final = 60
 """Looks for a value before joining the line: about 50 microseconds, less than a sleep costs."""
 
+LOOK_COUNT_BRISK: Final = 200
+BRISK_S: Final = 0.0005
+"""After a wait that was so short, the next one looks so often before it joins the line."""
+
 STOPPED_WRITER_PATIENCE_S: Final = 2.0
 """How long a write waits for a stopped process (Ctrl-Z, debugger) that holds the write lock."""
 

@@ -86,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         """Done when the connection has ended."""
         self._transport: asyncio.Transport = None  # pyright: ignore[reportAttributeAccessIssue] set before all else
         self._client: Client = None  # pyright: ignore[reportAttributeAccessIssue] likewise
+        self._has_client = False
         self._peer = ""
         self._pending = bytearray()
         """What came of a request that has not all come."""
@@ -126,6 +127,7 @@ class Connection(asyncio.BufferedProtocol):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         try:
             self._client = gateway.depot.client(self._peer)
+            self._has_client = True
         except EntrepotError as error:
             _log.error("%s was turned away: %s", self._peer, error)
             self.abort()
@@ -154,9 +156,8 @@ class Connection(asyncio.BufferedProtocol):
             space, variable, taken = fetched
             self._undo(space, lambda: space.restore(variable, taken))
         try:
-            has_more = (
-                self._client is not None and self._client.leave()
-            )  # before the next one opens what this one owned
+            # Before the next connection opens what this one owned.
+            has_more = self._has_client and self._client.leave()
         except EntrepotError as error:
             _ignore(None, error)
         else:

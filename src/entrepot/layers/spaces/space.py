@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -66,6 +67,8 @@ class Space:
         self.use(tier)
         self._instance = instance
         self._keys: dict[str, bytes] = {}
+        self._is_brisk = False
+        """Whether the last wait in line was short."""
         self._dry: set[bytes] = set()
         """Keys of variables that had no value when one was last wanted."""
 
@@ -738,7 +741,9 @@ class Space:
             # in vain, that gets into the other's way, where the last fetch had to look too.
             key = self._key(variable)
             looks = 0
-            while looks < settings.LOOK_COUNT and not engine.read(core.has_value, key):
+            # A partner who answered soon the last time is worth a longer look than one who sleeps.
+            most = settings.LOOK_COUNT_BRISK if self._is_brisk else settings.LOOK_COUNT
+            while looks < most and not engine.read(core.has_value, key):
                 looks += 1
                 if not looks % _LOOKS_PER_YIELD:
                     os.sched_yield()  # the one who will store may need this very processor
@@ -748,6 +753,7 @@ class Space:
                 self._dry.discard(key)
         waiter = self.new_waiter()
         bells = [session_bell(waiter.session), DUE_BELL]
+        began_s = time.monotonic()
         try:
             taken = self.join_line(variable, want, waiter)
             if isinstance(taken, Taken):
@@ -758,6 +764,7 @@ class Space:
                 if engine.read(core.has_mail, waiter) or deadline.left() == 0:
                     break
                 engine.wait(bells, seen, seconds)
+            self._is_brisk = time.monotonic() - began_s < settings.BRISK_S
             return self.leave_line(variable, want, waiter, deadline)
         except BaseException:
             self.cancel_wait(waiter)
