@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from entrepot.engine.memory import MemoryEngine, MemoryStore
-from entrepot.errors import ConflictError, NotFoundError, WaitTimeoutError
+from entrepot.errors import ConflictError, FullError, NotFoundError, WaitTimeoutError
 from entrepot.layers.spaces import Claim, Space, Spaces, Values, core, spaces
 from entrepot.layers.tier import Tier
 from entrepot.waiting import Deadline
@@ -84,6 +84,17 @@ class Model:
     values: dict[int, Any] = field(default_factory=dict)
     line: list[Waiting] = field(default_factory=list)
     """Who waits, in the order of arrival."""
+    bound: int = 0
+    drops: bool = False
+    """Whether what is full drops its oldest values; else it refuses."""
+
+    def make_room(self) -> bool:
+        """See that one more value is within the bound; tell whether it is."""
+        while self.bound and self.mode != "single" and len(self.values) >= self.bound:
+            if not self.drops:
+                return False
+            del self.values[min(self.values)]
+        return True
 
     def arrive(self, index: int, value: Any) -> None:
         """A value comes, new or given back."""
@@ -153,6 +164,11 @@ class SpacesMachine(RuleBasedStateMachine):
     def store_a_value(self, name: str, side: int, is_large: bool) -> None:
         self.stored += 1
         value = (self.stored, b"x" * (20_000 if is_large else 1))
+        variable = self.model.get(name)
+        if variable is not None and not variable.make_room():
+            with pytest.raises(FullError):
+                self.spaces[side].store(name, value)
+            return
         self.spaces[side].store(name, value)
         variable = self.variable(name)
         variable.mode = "fifo" if variable.mode == "unknown" else variable.mode
@@ -196,16 +212,66 @@ class SpacesMachine(RuleBasedStateMachine):
         self.held.append(held)
         return held
 
-    @rule(held=consumes(claims), is_done=st.booleans())
-    def end_a_claim(self, held: Held, is_done: bool) -> None:
+    @rule(held=consumes(claims), how=st.sampled_from(["done", "front", "back", "moved"]))
+    def end_a_claim(self, held: Held, how: str) -> None:
         if held not in self.held:
             return  # its process died
         self.held.remove(held)
-        if is_done:
+        index = held.index
+        variable = self.model.get(held.name)
+        is_there = variable is not None and variable.incarnation == held.incarnation
+        if how == "done":
             held.claim.done()
-        else:
-            held.claim.release()
-            self.give_back(held.name, held.incarnation, held.index, held.value)
+            return
+        if how == "moved":
+            held.claim.move("b")
+            if is_there:
+                self.put_into("b", held.value)
+            return
+        held.claim.release(to=how)
+        if how == "back" and variable is not None and is_there and variable.mode != "single":
+            if variable.mode == "lifo":
+                index = min(variable.values, default=variable.next) - 1
+            else:
+                index = variable.next
+                variable.next += 1
+        self.give_back(held.name, held.incarnation, index, held.value)
+
+    def put_into(self, name: str, value: Any) -> None:
+        """Note that a value came from another variable."""
+        target = self.variable(name)
+        target.mode = "fifo" if target.mode == "unknown" else target.mode
+        target.next += 1
+        target.arrive(target.next - 1, value)
+
+    @rule(source=NAMES, goes_to=NAMES, side=SIDES)
+    def move_a_value(self, source: str, goes_to: str, side: int) -> None:
+        variable, goal = self.model.get(source), self.model.get(goes_to)
+        space = self.spaces[side]
+        if variable is None or not variable.values:
+            assert not space.try_move(source, goes_to)
+            return
+        if source == goes_to or (variable.mode == "multi" and len(variable.values) > 1):
+            return  # which one moves cannot be told
+        if goal is not None and not goal.make_room():
+            with pytest.raises(FullError):
+                space.try_move(source, goes_to)
+            return
+        assert space.try_move(source, goes_to)
+        self.put_into(goes_to, variable.values.pop(variable.candidates()[0]))
+
+    @rule(name=NAMES, side=SIDES, index=st.integers(-1, 6))
+    def remove_one_value(self, name: str, side: int, index: int) -> None:
+        values = self.model[name].values if name in self.model else {}
+        assert self.spaces[side].remove(name, index) == (index in values)
+        values.pop(index, None)
+
+    @rule(name=NAMES, side=SIDES, bound=st.integers(0, 3), drops=st.booleans())
+    def bound_a_variable(self, name: str, side: int, bound: int, drops: bool) -> None:
+        variable = self.variable(name)
+        variable.bound, variable.drops = bound, drops
+        when_full = "drop_oldest" if drops else "error"
+        self.spaces[side].declare(name, max_values=bound, when_full=when_full)
 
     # Waiting.
 

@@ -759,6 +759,7 @@ def release_claim(
     if ending.reason:
         about.reason = ending.reason
     more = variable.more
+    to_back = ending.to_back and variable.mode != SINGLE  # which has one place only
     if ending.is_done:
         release_record(tx, bulk, record)
     elif ending.target is not None:
@@ -772,14 +773,14 @@ def release_claim(
         put_into(tx, bulk, instance, target, record, About(about.tries, 0, about.reason))
         return
     elif ending.delay_s:
-        if ending.to_back:
+        if to_back:
             index = variable.next
             variable.next = index + 1
         rules.delay(tx, key, variable, index, record, about, ending.delay_s)
     else:
-        if ending.to_back and variable.mode == LIFO:
+        if to_back and variable.mode == LIFO:
             index = (variable.first if variable.count else variable.next) - 1
-        elif ending.to_back:
+        elif to_back:
             index = variable.next
             variable.next = index + 1
         _keep(tx, bulk, key, variable, index, record, about)
