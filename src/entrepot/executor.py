@@ -2,7 +2,7 @@
 
 ::
 
-    executor ── task ──> variable "task" ── claim ──> worker, here or elsewhere
+    executor ─────────> "executor.task" ── claim ──> worker, here or elsewhere
         ^                                                │
         └──── "result" of a space of its own <───────────┘
 
@@ -43,7 +43,8 @@ __all__ = ["BrokenSpaceExecutor", "RemoteTraceback", "SpaceExecutor", "work"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TASK: Final = "task"
+TASK: Final = "executor.task"
+"""No name that a program would give a variable of its own."""
 RESULT: Final = "result"
 _SPACES_MAX: Final = 100
 """Of executors that a worker remembers."""
