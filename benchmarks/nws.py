@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -144,6 +145,8 @@ def _gateway(depot: entrepot.Depot) -> Generator[int]:
 @contextmanager
 def _original_server(home: str) -> Generator[int]:
     """Yield the port of the original server."""
+    if find_spec("twisted") is None:
+        raise NotInstalledError("original NWS", "pip install twisted")
     from support.nws_originals import environment
 
     command = [sys.executable, "-m", "support.nws_adapter", "serve"]
@@ -423,7 +426,7 @@ def _blocked(plan: Plan, depot: entrepot.Depot) -> list[Check]:
             space = depot.space("many")
             while not (found := space.variables()) or found[0].fetchers < count:
                 time.sleep(0.01)
-            each = (_resident_bytes(pid) - before) / count
+            each = max(0, _resident_bytes(pid) - before) / count  # a few cost less than chance
             begin = time.perf_counter()
             for number in range(count):
                 space.store("v", number.to_bytes(4, "big"))
