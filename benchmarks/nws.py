@@ -83,7 +83,6 @@ def _original_client(home: str) -> Any:
 def measure_nws(plan: Plan) -> list[Check]:
     """Return each way to a queue against the others."""
     with ExitStack() as stack:
-        stack.enter_context(_awake())
         depot = stack.enter_context(entrepot.temporary(memory="256M"))
         port = stack.enter_context(_gateway(depot))
         ways = [Way(INSIDE, (f"depot:{depot.name}",)), Way(TCP, ("127.0.0.1", port))]
@@ -101,8 +100,9 @@ def measure_nws(plan: Plan) -> list[Check]:
         manager = stack.enter_context(manager_server())
         names = ["store", "fetch", "array", "ping", "pong", "throughput"]
         ways.append(Way(MANAGER, {name: manager.Queue() for name in names}))
-        checks = [
-            *_single(plan, ways),
+        with _awake():
+            checks = _single(plan, ways)
+        checks += [
             *_array(plan, ways),
             *_ping_pong(plan, ways),
             *_throughput(plan, ways),
