@@ -63,6 +63,7 @@ class Attachment:
     def __init__(self, directory: Path, data_directory: Path, memory_max: int) -> None:
         """Open the files; the caller holds the root's lock and has checked the directory."""
         self.directory = directory
+        self._catalog_file = str(directory / "catalog" / "data.mdb")
         self.data_directory = data_directory
         self.memory_max = memory_max
         self.handles = 0
@@ -242,7 +243,8 @@ class Attachment:
 
     def _find_inode(self) -> int:
         try:
-            return (self.directory / "catalog" / "data.mdb").stat().st_ino
+            # Not a Path's: this is asked often, and building one costs more than asking.
+            return os.stat(self._catalog_file).st_ino  # noqa: PTH116 see above
         except OSError:
             return 0
 
