@@ -26,6 +26,7 @@ from pathlib import Path
 
 from entrepot import places, settings
 from entrepot.arena import Arena, PagedBulk
+from entrepot.arena.files import Files
 from entrepot.arena.pins import PinTable
 from entrepot.engine.ids import Ids
 from entrepot.engine.lmdb import LmdbEngine, LmdbSession
@@ -45,6 +46,7 @@ from entrepot.errors import (
     OutOfMemoryError,
     UnavailableError,
 )
+from entrepot.layers import containers, streams
 from entrepot.layers.objects import OBJECT, chunks
 from entrepot.layers.spaces import spaces, workspaces
 from entrepot.layers.tier import Tier
@@ -52,6 +54,8 @@ from entrepot.layers.tier import Tier
 __all__ = ["Attachment", "attach"]
 
 _FORK_PATIENCE_S = 2.0
+_SWEEPERS = (spaces.sweep, containers.sweep, streams.sweep)
+"""Of the durable tier. Containers first: what was in one may leave shards to sweep."""
 
 
 class Attachment:
@@ -114,7 +118,7 @@ class Attachment:
             find_dead=self.reap,
         )
         self._opened.callback(self.arena.forget)
-        self.volatile = Tier(self.engine, self.arena, Ids(self.engine))
+        self.volatile = Tier(self.engine, self.arena, Ids(self.engine), None, (spaces.sweep,))
         spaces.register(self.volatile)
         chunks.register(self.volatile)
         self._inode = self._find_inode()
@@ -168,10 +172,12 @@ class Attachment:
             )
             opened.callback(engine.close)
             ids = Ids(engine)
-            tier = Tier(engine, PagedBulk(engine, ids), ids)
+            files = Files(self.data_directory / "files", engine, ids)
+            tier = Tier(engine, PagedBulk(engine, ids), ids, files, _SWEEPERS)
             spaces.register(tier)
+            engine.on_release("consumer", streams.release)
             engine.reap()
-            spaces.sweep(tier)
+            tier.sweep()
             opened.pop_all()  # all is well: it stays open
         self._durable_engine, self._home = engine, home
         return tier
@@ -226,7 +232,7 @@ class Attachment:
             # The rest when there is room, or when who stopped in a write goes on.
             with contextlib.suppress(OutOfMemoryError, DiskFullError, UnavailableError):
                 if engine.reap() or engine.read(workspaces.has_trash):
-                    spaces.sweep(tier)
+                    tier.sweep()
         return self.session.free_dead_slots()
 
     def check_place(self) -> None:
@@ -269,7 +275,7 @@ class Attachment:
         self._growth.forget_holder()
         self._is_reopening = self._is_making_room = False
         for tier in self.tiers():
-            tier.ids.forget()
+            tier.forget()
         for engine in self.engines():
             engine.forget_threads()
         if not self._needs_reopening:  # else the parent was such a child, and never used it
@@ -325,7 +331,7 @@ class Attachment:
         for engine in self.engines():
             engine.release(self.session.id)
         for tier in self.tiers():
-            spaces.sweep(tier)
+            tier.sweep()
 
     def rejoin(self) -> None:
         """Undo `leave`: there is a handle again."""

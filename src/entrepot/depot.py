@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from entrepot import attachment, places, settings
 from entrepot.arena import ArenaStatistics
@@ -18,9 +18,14 @@ from entrepot.engine import held
 from entrepot.engine.lmdb import Slot, slots
 from entrepot.engine.lmdb.environment import is_stopped
 from entrepot.engine.lmdb.locks import root_lock
-from entrepot.errors import ClosedError
+from entrepot.errors import ClosedError, LimitError
+from entrepot.layers import containers, entries
+from entrepot.layers.containers import Container
 from entrepot.layers.objects import Objects
-from entrepot.layers.spaces import Client, Space, SpaceInfo, Spaces, spaces, workspaces
+from entrepot.layers.spaces import Client, Space, SpaceInfo, Spaces, workspaces
+from entrepot.layers.streams import Stream
+from entrepot.layers.tables import Table
+from entrepot.layers.tier import Tier
 
 __all__ = [
     "Collected",
@@ -211,7 +216,7 @@ class Depot:
         self._attached: attachment.Attachment | None = attached
         self._lock = threading.Lock()
         self._spaces = Spaces(attached.volatile, attached.durable, attached.has_durable)
-        self._opened: weakref.WeakSet[Space] = weakref.WeakSet()
+        self._opened: weakref.WeakSet[_Layer] = weakref.WeakSet()
         self.objects = Objects(attached.volatile)
 
     def __repr__(self) -> str:
@@ -286,6 +291,93 @@ class Depot:
         self.attached.check_place()
         return Client(self._spaces, label, self._opened.add)
 
+    # The data layer, on disk.
+
+    def table(self, path: str) -> Table:
+        """Return a table: a directory of a container whose entries have attributes.
+
+        Container and table are made when something is put there.
+
+        Args:
+            path: `CONTAINER/TABLE`, for instance `users/people`.
+
+        Raises:
+            LimitError: That is no such path.
+        """
+        tier, container, rest = self._data(path)
+        return self._open(Table(tier, container, rest.whole))
+
+    def stream(
+        self, path: str, *, shards: int | None = None, retention: float | None = None
+    ) -> Stream:
+        """Return a stream: records in shards, in a directory of a container.
+
+        Args:
+            path: `CONTAINER/STREAM`, for instance `users/clicks`.
+            shards: Make it with so many, where it is not there. A stream that is there is
+                left as it is; `Stream.resize` adds shards.
+            retention: When it is made: how long records are kept, in seconds; by default a day.
+
+        Raises:
+            LimitError: That is no such path, or a number is out of range.
+            ConflictError: With `shards`: something else has that name.
+        """
+        tier, container, rest = self._data(path)
+        if not rest.name:
+            raise LimitError(f"{path!r} names no stream", 'for instance "users/clicks"')
+        stream = self._open(Stream(tier, container, rest))
+        if shards is not None:
+            kept_s = settings.RETENTION_S_DEFAULT if retention is None else int(retention)
+            stream.create(shards, retention_s=kept_s, exist_ok=True)
+        return stream
+
+    def container(self, name: str) -> Container:
+        """Return a container: objects of any size by path. It is made when something is put there.
+
+        Raises:
+            LimitError: No container can be named so.
+        """
+        self.attached.check_place()
+        return self._open(Container(self.attached.durable(), name))
+
+    def containers(self) -> list[str]:
+        """Return the names of the containers."""
+        attached = self.attached
+        attached.check_place()
+        if not attached.has_durable():
+            return []
+        return [c.name for c in attached.durable().engine.read(entries.list_containers)]
+
+    def create_container(self, name: str, *, exist_ok: bool = False) -> Container:
+        """Make a container; what is put somewhere makes its container by itself.
+
+        Raises:
+            ExistsError: It is there, and that is not wanted.
+            LimitError: No container can be named so.
+        """
+        container = self.container(name)
+        container.create(exist_ok=exist_ok)
+        return container
+
+    def delete_container(self, name: str) -> None:
+        """Delete a container with all tables, streams and objects that are in it.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        tier = self.container(name).tier
+        tier.commits.write(containers.delete_container, name)
+        tier.sweep()
+
+    def _data(self, path: str) -> tuple[Tier, str, entries.Path]:
+        self.attached.check_place()
+        container, _, rest = entries.whole(path).partition("/")
+        return self.attached.durable(), container, entries.split(rest)
+
+    def _open(self, layer: _L) -> _L:
+        self._opened.add(layer)
+        return layer
+
     # Looking after it.
 
     def statistics(self) -> DepotStatistics:
@@ -344,7 +436,7 @@ class Depot:
         reaped = attached.reap()
         readers = sum(engine.environment.env.reader_check() for engine in attached.engines())
         for tier in attached.tiers():
-            spaces.sweep(tier)
+            tier.sweep()
         reclaimed = 0
         while freed := attached.arena.reclaim():
             reclaimed += freed
@@ -394,8 +486,8 @@ class Depot:
         if attached is not None:
             closed: Any = _Closed(self.name)
             self.objects.use(closed)
-            for space in self._opened:
-                space.use(closed)
+            for layer in self._opened:
+                layer.use(closed)
             attachment.detach(attached)
 
     def destroy(self) -> None:
@@ -426,6 +518,15 @@ class Depot:
         self.close()
 
 
+class _Layer(Protocol):
+    """What a depot hands out."""
+
+    def use(self, tier: Any) -> None: ...
+
+
+_L = TypeVar("_L", bound=_Layer)
+
+
 class _Closed:
     """Stands for the tier of a closed depot: whatever is asked of it, it is closed."""
 
@@ -433,7 +534,7 @@ class _Closed:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute in ("engine", "bulk", "ids"):
+        if attribute in ("engine", "bulk", "ids", "commits"):
             return self
         raise _closed(self._name)
 

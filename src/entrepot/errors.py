@@ -9,6 +9,8 @@
     ├── ClosedError          (RuntimeError)  the depot, claim or iterator was closed
     ├── TypeMismatchError    (TypeError)     an argument or a value of a type that cannot work
     ├── LimitError           (ValueError)    a number or a size outside its bounds
+    ├── ExpressionError      (ValueError)    a condition or update that cannot be read or worked out
+    ├── ConditionError       (ValueError)    a condition is false, so nothing was changed
     ├── FullError            (Full)          a bounded variable has no room; queue's
     ├── ProducersGoneError   (EOFError)      no value is there, and nobody is left to store one
     ├── OutOfMemoryError     (MemoryError)   the `memory` setting, or the memory itself, is used up
@@ -32,11 +34,13 @@ from typing import ClassVar
 __all__ = [
     "AccessDeniedError",
     "ClosedError",
+    "ConditionError",
     "ConflictError",
     "CorruptError",
     "DiskFullError",
     "EntrepotError",
     "ExistsError",
+    "ExpressionError",
     "FormatError",
     "FullError",
     "LimitError",
@@ -98,6 +102,32 @@ class TypeMismatchError(EntrepotError, TypeError):
 
 class LimitError(EntrepotError, ValueError):
     """A number or a size is outside its bounds."""
+
+
+class ExpressionError(EntrepotError, ValueError):
+    """A condition, filter or update that cannot be read, or not be worked out for an item."""
+
+    position: int | None
+    """Where in the text, from 0; None where it is not about a place."""
+
+    def __init__(self, message: str = "", hint: str = "", position: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.args = (message, hint, position)
+        self.position = position
+
+
+class ConditionError(EntrepotError, ValueError):
+    """The condition of a write is false: nothing was changed."""
+
+    item: dict[str, object] | None
+    """The item as it is, where that was asked for."""
+
+    def __init__(
+        self, message: str = "", hint: str = "", item: dict[str, object] | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.args = (message, hint, item)
+        self.item = item
 
 
 class FullError(EntrepotError, queue.Full):

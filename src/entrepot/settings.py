@@ -85,6 +85,34 @@ NWS_CONNECTIONS_MAX: Final = 50_000
 NWS_PIECE_BYTES: Final = 256 * KIB
 """What is handed to a socket at once of a big value."""
 
+ENTRY_NAME_CHARS_MAX: Final = 255
+"""Of one part of a path, and of the name of a container."""
+BODY_INLINE_BYTES_MAX: Final = 64 * KIB
+"""Larger bodies of objects are files."""
+ATTRIBUTE_NAME_CHARS_MAX: Final = 255
+ITEM_BYTES_MAX: Final = 64 * MIB
+"""All attributes of one item together."""
+PAGE_ITEMS_MAX: Final = 1000
+"""Of what one page of a scan or of a listing returns."""
+PAGE_BYTES_MAX: Final = 2 * MIB
+SCAN_STRETCH: Final = 500
+"""Items that a scan takes from the engine at once."""
+SEGMENTS_MAX: Final = 1024
+SHARDS_MAX: Final = 4096
+RETENTION_S_DEFAULT: Final = 24 * 3600
+RETENTION_S_MAX: Final = 366 * 24 * 3600
+BLOCK_BYTES_MAX: Final = 256 * KIB
+"""Records that come together are kept together, up to about this."""
+RECORDS_MAX: Final = 10_000
+"""Of what one read of a shard returns."""
+RECORD_BYTES_MAX: Final = 64 * MIB
+RECORDS_BYTES_MAX: Final = 10 * MIB
+"""What one read of a shard returns at most, but for a single record that is larger."""
+EXPRESSION_CHARS_MAX: Final = 2 * MIB
+EXPRESSION_NESTING_MAX: Final = 100
+ARRAY_ELEMENTS_MAX: Final = 1 * MIB
+"""Of what `init_array` makes."""
+
 assert CHUNK_PIECE_BYTES_MAX * 4 <= CHUNK_BYTES
 assert INLINE_BYTES_MAX <= CHUNK_PIECE_BYTES_MAX
 assert CATALOG_BYTES_FIRST + ARENA_BYTES_STEP_MIN <= 2 * MEMORY_BYTES_MIN

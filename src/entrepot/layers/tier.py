@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from entrepot import settings
 from entrepot.arena import Arena
 from entrepot.arena.bulk import Bulk, Ref
+from entrepot.arena.files import Files
 from entrepot.engine.ids import Ids
 from entrepot.engine.protocol import Engine, Transaction
 from entrepot.layers import values
+from entrepot.layers.commits import Commits
 
 __all__ = ["Found", "Tier", "can_pin", "load", "open_record", "release_record"]
 
@@ -22,6 +25,26 @@ class Tier:
     engine: Engine
     bulk: Bulk
     ids: Ids
+    files: Files | None = None
+    """Where large bodies of objects are; of the durable tier."""
+    sweepers: Sequence[Callable[[Tier], object]] = ()
+    """What removes what is left of large things that were deleted, one for each layer."""
+    commits: Commits = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.commits = Commits(self.engine)
+
+    def sweep(self) -> None:
+        """Remove what is left of large things that were deleted."""
+        for sweeper in self.sweepers:
+            sweeper(self)
+        if self.files is not None:
+            self.files.sweep()
+
+    def forget(self) -> None:
+        """Forget what other threads did: in a forked child, where there are none."""
+        self.ids.forget()
+        self.commits.forget()
 
 
 Found = tuple[bytes, memoryview | None]

@@ -1,0 +1,562 @@
+"""A stream: records in shards, read from any place as often as one likes."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
+
+from entrepot import settings
+from entrepot.engine.protocol import Transaction
+from entrepot.errors import LimitError, TypeMismatchError
+from entrepot.layers import entries
+from entrepot.layers.attributes import Timestamp
+from entrepot.layers.entries import Path
+from entrepot.layers.streams import core
+from entrepot.layers.streams.core import Appended, New, Record, ShardError, Stretch
+from entrepot.layers.tier import Tier
+from entrepot.waiting import Deadline
+
+if TYPE_CHECKING:
+    from entrepot.layers.streams.consumer import Consumer, GroupInfo
+
+__all__ = ["Since", "Stream", "StreamInfo"]
+
+T = TypeVar("T")
+
+Since: TypeAlias = "int | datetime | Literal['earliest', 'latest']"
+"""Where to begin: a sequence number, a moment, the oldest record kept, or what comes next."""
+
+EARLIEST: Final = "earliest"
+LATEST: Final = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What a stream is, and what is in it."""
+
+    shards: int
+    retention_s: int
+    records: int
+    """How many were ever appended."""
+    size: int
+    """Bytes of those that are kept."""
+
+
+class Shard(NamedTuple):
+    """A shard, and where in it."""
+
+    number: int
+    inode: int
+    sequence: int
+
+
+class Stream:
+    """Records in shards. Made by `Depot.stream`.
+
+    A record is bytes; its shard is the one that is named, or that its key always goes to, or
+    the shards in turn. Within a shard records are numbered from 1 and keep their order. What
+    is acknowledged is on the disk, and is kept for the stream's retention.
+    """
+
+    def __init__(self, tier: Tier, container: str, path: Path) -> None:
+        self.use(tier)
+        self.container = container
+        self.path = path
+        self.name = f"{container}/{path.whole}"
+        """The container and the path."""
+        self._turn = itertools.count(random.randrange(settings.SHARDS_MAX))  # noqa: S311 no secret
+
+    def use(self, tier: Tier) -> None:
+        """Work on this tier: for the depot, when it closes."""
+        self._tier = tier
+        self.engine = tier.engine
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.name!r}>"
+
+    # The stream itself.
+
+    def create(
+        self,
+        shards: int,
+        *,
+        retention_s: int = settings.RETENTION_S_DEFAULT,
+        exist_ok: bool = False,
+    ) -> None:
+        """Make the stream, and the container and the directories above it.
+
+        Args:
+            shards: How many, 1 to 4096.
+            retention_s: How long records are kept, in seconds.
+            exist_ok: A stream that is there is left as it is.
+
+        Raises:
+            ConflictError: What is above is no directory.
+            ExistsError: There is something of that name.
+            LimitError: A number is out of range.
+        """
+        check_shards(shards)
+        if not 1 <= retention_s <= settings.RETENTION_S_MAX:
+            raise LimitError(
+                f"a retention of {retention_s} s, 1 to {settings.RETENTION_S_MAX} are allowed"
+            )
+        ids = self._tier.ids
+        inodes = [ids.next() for _ in range(shards + self.path.whole.count("/") + 2)]
+        stream = core.StreamRecord(shards, retention_s)
+        self._tier.commits.write(
+            _create, self.container, self.path, stream, inodes, time.time_ns(), exist_ok
+        )
+
+    def info(self) -> StreamInfo:
+        """Return what the stream is.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        return self.engine.read(_info, self.container, self.path)
+
+    def resize(self, shards: int) -> None:
+        """Add shards, which can be used at once. What a key's shard is changes with that.
+
+        Raises:
+            LimitError: It has more than that already.
+            NotFoundError: It is not there.
+        """
+        check_shards(shards)
+        inodes = [self._tier.ids.next() for _ in range(shards)]
+        self._tier.commits.write(_resize, self.container, self.path, shards, inodes, time.time_ns())
+
+    def delete(self) -> None:
+        """Delete the stream with all its records.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        self._tier.commits.write(_delete, self.container, self.path)
+        self._tier.sweep()
+
+    def trim(self) -> None:
+        """Drop what is past the retention; appends do the same, little by little.
+
+        Raises:
+            NotFoundError: The stream is not there.
+        """
+        shard = 0
+        while True:
+            shards, dropped = self._tier.commits.write(
+                _trim, self.container, self.path, shard, time.time_ns()
+            )
+            shard += dropped < settings.BATCH_KEYS
+            if shard == shards:
+                return
+
+    # Writing.
+
+    def append(
+        self,
+        data: bytes | str,
+        *,
+        shard: int | None = None,
+        key: str | None = None,
+        info: bytes | None = None,
+    ) -> Appended:
+        """Append a record; return its shard and its number there.
+
+        Args:
+            data: The record; a string as UTF-8.
+            shard: Where; by default by `key`, or the shards in turn.
+            key: Records of one key go to one shard, in order.
+            info: What you want to say of yourself.
+
+        Raises:
+            LimitError: There is no such shard, or the record is too large.
+            NotFoundError: The stream is not there.
+            TypeMismatchError: The record is no bytes.
+
+        Cost: one transaction, which threads share, and one wait for the disk.
+        """
+        (result,) = self.append_each([New(as_bytes(data, "a record"), shard, key, info)])
+        if isinstance(result, ShardError):
+            raise result
+        return result
+
+    def append_many(self, records: Iterable[bytes | str | New]) -> list[Appended]:
+        """Append records in one transaction, all or none; return where each went.
+
+        Raises:
+            LimitError: There is no such shard, or a record is too large.
+            NotFoundError: The stream is not there.
+        """
+        given = [r if isinstance(r, New) else New(as_bytes(r, "a record")) for r in records]
+        results = self.append_each(given, all_or_none=True)
+        return [result for result in results if isinstance(result, Appended)]
+
+    def append_each(
+        self, records: Sequence[New], *, all_or_none: bool = False
+    ) -> list[Appended | ShardError]:
+        """Append records in one transaction, each on its own: for faces and gateways."""
+        for record in records:
+            if len(record.data) > settings.RECORD_BYTES_MAX:
+                raise LimitError(
+                    f"a record has {len(record.data)} bytes, "
+                    f"at most {settings.RECORD_BYTES_MAX} are allowed",
+                    "store it as an object, and its path as the record",
+                )
+        if not records:
+            return []
+        turn = next(self._turn)
+        for _ in records[1:]:
+            next(self._turn)
+        return self._tier.commits.write(
+            _append, self.container, self.path, records, turn, time.time_ns(), all_or_none
+        )
+
+    # Reading.
+
+    def seek(self, shard: int, since: Since) -> int:
+        """Return the number of the record with which to begin.
+
+        Args:
+            shard: 0 to `info().shards` - 1.
+            since: `"earliest"`, `"latest"` (what comes from now on), a moment (a datetime), or
+                a number, which is checked: it may be that of the next record to come.
+
+        Raises:
+            LimitError: There is no such shard, or record.
+            NotFoundError: The stream is not there, or the record was dropped.
+        """
+        return self.engine.read(_seek, self.container, self.path, shard, checked_since(since))
+
+    def read(
+        self,
+        shard: int,
+        *,
+        since: Since = EARLIEST,
+        limit: int = 1000,
+        timeout: float | None = 0,
+    ) -> Stretch:
+        """Return records of a shard, oldest first, and the number to go on with.
+
+        Args:
+            shard: 0 to `info().shards` - 1.
+            since: Where to begin; mostly `next` of the `Stretch` before.
+            limit: Most records, 1 to 10,000.
+            timeout: Seconds to wait if there is none; None for ever.
+
+        Raises:
+            LimitError: There is no such shard or record, or `limit` is out of range.
+            NotFoundError: The stream is not there, or the record was dropped.
+
+        Cost: one read transaction, mostly two ranges.
+        Source: Kafka's consumer positions; v3io's seek types.
+        """
+        check_limit(limit)
+        where = checked_since(since)
+        deadline = Deadline(timeout)
+        while True:
+            inode, stretch = self.engine.read(_read, self.container, self.path, shard, where, limit)
+            left = deadline.left()
+            if stretch.records or left == 0:
+                return stretch
+            where = stretch.next
+            bells = [core.RECORD.int(inode)]
+            seen = self.engine.listen(bells)
+            inode, stretch = self.engine.read(_read, self.container, self.path, shard, where, limit)
+            if stretch.records:
+                return stretch
+            self.engine.wait(bells, seen, left)
+
+    def tail(
+        self,
+        shards: Iterable[int] | None = None,
+        *,
+        since: Since = LATEST,
+        timeout: float | None = None,
+    ) -> Iterator[Record]:
+        """Yield records as they come: in order within each shard.
+
+        Args:
+            shards: Which; by default all that there are, also those that are added.
+            since: Where to begin, in each shard.
+            timeout: It ends when so many seconds passed without a record; by default never.
+
+        Raises:
+            LimitError: There is no such shard or record.
+            NotFoundError: The stream is not there, or was deleted.
+        """
+        where = checked_since(since)
+        positions = self.engine.read(_positions, self.container, self.path, shards, where)
+        return self._tail(positions, None if shards is None else list(shards), timeout)
+
+    def _tail(
+        self, positions: list[Shard], shards: list[int] | None, timeout: float | None
+    ) -> Generator[Record]:
+        deadline = Deadline(timeout)
+        while True:
+            bells = [core.RECORD.int(shard.inode) for shard in positions]
+            seen = self.engine.listen(bells)
+            found = [
+                self.engine.read(_read, self.container, self.path, at.number, at.sequence, 1000)[1]
+                for at in positions
+            ]
+            positions = [
+                at._replace(sequence=stretch.next)
+                for at, stretch in zip(positions, found, strict=True)
+            ]
+            records = [record for stretch in found for record in stretch.records]
+            if records:
+                yield from records
+                deadline = Deadline(timeout)
+                continue
+            left = deadline.left()
+            if left == 0:
+                return
+            slice_s = settings.WAIT_SLICE_S if left is None else min(left, settings.WAIT_SLICE_S)
+            if not self.engine.wait(bells, seen, slice_s) and shards is None:
+                known = {at.number for at in positions}
+                there = self.engine.read(_positions, self.container, self.path, None, EARLIEST)
+                positions += [at for at in there if at.number not in known]
+
+    # Consumer groups.
+
+    def consumer(self, group: str, *, since: Since = EARLIEST) -> Consumer:
+        """Join a consumer group, which shares the stream's shards among its consumers.
+
+        Args:
+            group: Its name; it is there when somebody joins it.
+            since: Where shards begin of which nothing was committed.
+
+        Raises:
+            NotFoundError: The stream is not there.
+        """
+        from entrepot.layers.streams.consumer import Consumer
+
+        return Consumer(self, group, since)
+
+    def groups(self) -> list[GroupInfo]:
+        """Return the consumer groups, by name."""
+        from entrepot.layers.streams.consumer import groups
+
+        return self.engine.read(groups, self.container, self.path)
+
+    def new_number(self) -> int:
+        """Return a number that nobody else has: for consumers."""
+        return self._tier.ids.next()
+
+    def commit(self, fn: Callable[..., T], *args: object) -> T:
+        """Run a write that others may share: for consumers."""
+        return self._tier.commits.write(fn, *args)
+
+    def sequences(self) -> list[tuple[int, int]]:
+        """Return for each shard the numbers of its oldest record and of the next to come."""
+        return self.engine.read(_sequences, self.container, self.path)
+
+
+def check_shards(shards: int) -> None:
+    """Refuse a number of shards.
+
+    Raises:
+        LimitError: It is out of range.
+    """
+    if type(shards) is not int or not 1 <= shards <= settings.SHARDS_MAX:
+        raise LimitError(f"{shards!r} shards, 1 to {settings.SHARDS_MAX} are allowed")
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a number of records.
+
+    Raises:
+        LimitError: It is out of range.
+    """
+    if type(limit) is not int or not 1 <= limit <= settings.RECORDS_MAX:
+        raise LimitError(f"a limit of {limit!r}, 1 to {settings.RECORDS_MAX} are allowed")
+
+
+def as_bytes(data: object, what: str) -> bytes:
+    """Return what a user gave as bytes.
+
+    Raises:
+        TypeMismatchError: It is neither bytes nor a string.
+    """
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, (bytearray, memoryview)):
+        return bytes(cast("bytearray", data))
+    raise TypeMismatchError(f"{what} is a {type(data).__name__}", "give bytes or a string")
+
+
+def checked_since(since: object) -> int | str | Timestamp:
+    """Return where to begin, as transactions take it.
+
+    Raises:
+        TypeMismatchError: It is none of the forms.
+    """
+    if isinstance(since, datetime):
+        return Timestamp.of(since)
+    if isinstance(since, (int, Timestamp)) and not isinstance(since, bool):
+        return since
+    if isinstance(since, str) and since in (EARLIEST, LATEST):
+        return since
+    raise TypeMismatchError(
+        f"since is {since!r}", 'a sequence number, a datetime, "earliest" or "latest"'
+    )
+
+
+# In transactions.
+
+
+def _create(
+    tx: Transaction,
+    container: str,
+    path: Path,
+    stream: core.StreamRecord,
+    inodes: Sequence[int],
+    now_ns: int,
+    exist_ok: bool,
+) -> None:
+    found = entries.find_container(tx, container)
+    number = inodes[-1] if found is None else found.id
+    if found is not None and exist_ok:
+        entry = entries.find_entry(tx, found.id, path)
+        if entry is not None and entry.kind == entries.STREAM:
+            return
+    core.create_stream(tx, number, path, stream, inodes[:-1], now_ns)
+    entries.make_container(tx, container, number, now_ns)
+
+
+def _resize(
+    tx: Transaction, container: str, path: Path, shards: int, inodes: Sequence[int], now_ns: int
+) -> None:
+    found = entries.get_container(tx, container)
+    core.resize_stream(tx, found.id, path, shards, inodes, now_ns)
+
+
+def _delete(tx: Transaction, container: str, path: Path) -> None:
+    core.delete_stream(tx, entries.get_container(tx, container).id, path)
+
+
+def _append(
+    tx: Transaction,
+    container: str,
+    path: Path,
+    records: Sequence[New],
+    turn: int,
+    now_ns: int,
+    all_or_none: bool,
+) -> list[Appended | ShardError]:
+    number = entries.get_container(tx, container).id
+    if all_or_none:
+        _, stream = core.get_stream(tx, number, path)
+        for record in records:
+            if record.shard is not None and not 0 <= record.shard < stream.shards:
+                raise ShardError(record.shard, stream.shards, path)
+    return core.append_records(tx, number, path, records, turn, now_ns)
+
+
+def _trim(tx: Transaction, container: str, path: Path, shard: int, now_ns: int) -> tuple[int, int]:
+    """Drop blocks of one shard; return how many shards there are, and how many blocks went."""
+    number = entries.get_container(tx, container).id
+    _, stream = core.get_stream(tx, number, path)
+    entry = core.get_shard(tx, number, path, shard)
+    before_ns = now_ns - stream.retention_s * 1_000_000_000
+    dropped = core.trim_shard(tx, entry, before_ns, settings.BATCH_KEYS)
+    if dropped:
+        entries.put_entry(tx, number, Path(path.whole, str(shard)), entry)
+    return stream.shards, dropped
+
+
+def position_of(tx: Transaction, entry: entries.Entry, since: object) -> int:
+    """Return the number of the record with which to begin in a shard."""
+    if since == EARLIEST:
+        return core.first_sequence(tx, entry)
+    if since == LATEST:
+        return entry.last_sequence + 1
+    if isinstance(since, Timestamp):
+        return core.sequence_at(tx, entry, since.seconds * 1_000_000_000 + since.nanoseconds)
+    assert isinstance(since, int)
+    return since
+
+
+def _seek(
+    tx: Transaction, container: str, path: Path, shard: int, since: int | str | Timestamp
+) -> int:
+    number = entries.get_container(tx, container).id
+    entry = core.get_shard(tx, number, path, shard)
+    sequence = position_of(tx, entry, since)
+    core.read_shard(tx, entry, shard, sequence, 1, 1)  # refuses one that is not there
+    return sequence
+
+
+def _read(
+    tx: Transaction,
+    container: str,
+    path: Path,
+    shard: int,
+    since: int | str | Timestamp,
+    limit: int,
+) -> tuple[int, Stretch]:
+    number = entries.get_container(tx, container).id
+    entry = core.get_shard(tx, number, path, shard)
+    sequence = position_of(tx, entry, since)
+    stretch = core.read_shard(tx, entry, shard, sequence, limit, settings.RECORDS_BYTES_MAX)
+    return entry.inode, stretch
+
+
+def _positions(
+    tx: Transaction,
+    container: str,
+    path: Path,
+    shards: Iterable[int] | None,
+    since: int | str | Timestamp,
+) -> list[Shard]:
+    number = entries.get_container(tx, container).id
+    _, stream = core.get_stream(tx, number, path)
+    found: list[Shard] = []
+    for shard in range(stream.shards) if shards is None else shards:
+        entry = core.get_shard(tx, number, path, shard)
+        found.append(Shard(shard, entry.inode, position_of(tx, entry, since)))
+    return found
+
+
+def _sequences(tx: Transaction, container: str, path: Path) -> list[tuple[int, int]]:
+    number = entries.get_container(tx, container).id
+    _, stream = core.get_stream(tx, number, path)
+    shards = [core.get_shard(tx, number, path, shard) for shard in range(stream.shards)]
+    return [(core.first_sequence(tx, entry), entry.last_sequence + 1) for entry in shards]
+
+
+def _info(tx: Transaction, container: str, path: Path) -> StreamInfo:
+    number = entries.get_container(tx, container).id
+    _, stream = core.get_stream(tx, number, path)
+    shards = [
+        entries.find_entry(tx, number, Path(path.whole, str(shard)))
+        for shard in range(stream.shards)
+    ]
+    there = [entry for entry in shards if entry is not None]
+    return StreamInfo(
+        stream.shards,
+        stream.retention_s,
+        sum(entry.last_sequence for entry in there),
+        sum(entry.size for entry in there),
+    )
+
+
+# Sweeping.
+
+
+def sweep(tier: Tier) -> None:
+    """Drop the records of shards and the groups of streams that were deleted, some at a time."""
+    for kind, prefixes in (
+        (entries.RECORDS, (core.RECORD,)),
+        (entries.GROUPS, (core.STREAM_KEY, *core.GROUP_KEYS)),
+    ):
+        while inodes := tier.engine.read(entries.thrown_away, kind, 1):
+            begins = [prefix.int(inodes[0]) for prefix in prefixes]
+            tier.engine.write(entries.sweep_some, kind, inodes[0], begins)

@@ -1,0 +1,77 @@
+"""The data layer in tests: a tier of each kind that can hold it, and the look around at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import entrepot
+from entrepot.arena import PagedBulk
+from entrepot.arena.files import Files
+from entrepot.engine.ids import Ids
+from entrepot.engine.keys import unpack
+from entrepot.engine.memory import MemoryEngine, MemoryStore
+from entrepot.layers import containers, entries, streams
+from entrepot.layers.tier import Tier
+from support.homes import memory_directory
+
+__all__ = ["DATA_KINDS", "data_tier", "data_tier_of", "memory_data_tier"]
+
+DATA_KINDS = ("memory", "durable")
+"""The executable specification, and LMDB on disk."""
+_SWEEPERS = (containers.sweep, streams.sweep)
+
+
+def memory_data_tier(files: Path, store: MemoryStore | None = None) -> Tier:
+    """Return a tier of a new session on a store."""
+    engine = MemoryEngine(store, name="durable")
+    ids = Ids(engine)
+    tier = Tier(engine, PagedBulk(engine, ids), ids, Files(files, engine, ids), _SWEEPERS)
+    engine.on_release("consumer", streams.release)
+    return tier
+
+
+@contextlib.contextmanager
+def data_tier_of(kind: str, directory: Path | None = None) -> Iterator[Tier]:
+    """Make a tier for the block; fail if something of it is left when all is deleted.
+
+    Its files are in `directory`, by default in memory.
+    """
+    root = memory_directory()
+    home = root if directory is None else directory
+    try:
+        if kind == "memory":
+            home.mkdir(exist_ok=True)
+            tier = memory_data_tier(home / "files")
+            yield tier
+            assert_all_goes(tier, home / "files")
+        else:
+            with entrepot.open(
+                "data", directory=root, data_directory=home / "data", memory="64M"
+            ) as depot:
+                tier = depot.attached.durable()
+                yield tier
+                assert_all_goes(tier, depot.data_path / "files")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def assert_all_goes(tier: Tier, files: Path) -> None:
+    """Delete all containers; fail if a key or a file stays."""
+    for found in tier.engine.read(entries.list_containers):
+        tier.commits.write(containers.delete_container, found.name)
+    tier.sweep()
+    left = [unpack(key) for key, _ in tier.engine.read(lambda tx: tx.range(b"", b"\xfe"))]
+    assert [key for key in left if key[0] != "ids"] == []
+    assert not files.exists() or list(files.iterdir()) == []
+
+
+@pytest.fixture(params=DATA_KINDS)
+def data_tier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tier]:
+    """Return a fresh tier of each kind; look for leaks when the test is over."""
+    with data_tier_of(request.param, tmp_path) as tier:
+        yield tier
