@@ -82,6 +82,10 @@ NWS_ARGUMENT_BYTES_MAX: Final = 64 * KIB
 NWS_ENTRIES_MAX: Final = 64
 NWS_VALUE_BYTES_MAX: Final = 4 * GIB
 NWS_CONNECTIONS_MAX: Final = 50_000
+NWS_KEPT_BYTES_MAX: Final = 256 * MIB
+"""Of big values that were sent, and are kept until their clients have surely read them."""
+NWS_STALL_S: Final = 60.0
+"""A client that sends nothing more of a big value for so long is given up."""
 NWS_PIECE_BYTES: Final = 256 * KIB
 """What is handed to a socket at once of a big value."""
 

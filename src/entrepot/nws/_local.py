@@ -10,7 +10,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import entrepot
-from entrepot.errors import ClosedError, ConflictError, EntrepotError, LimitError, NotFoundError
+from entrepot.errors import (
+    ClosedError,
+    ConflictError,
+    EntrepotError,
+    LimitError,
+    NotFoundError,
+    ProducersGoneError,
+)
 from entrepot.layers import foreign, values
 from entrepot.layers.spaces import Client, Space
 from entrepot.layers.spaces.core import Ended, Position, Taken, Want
@@ -234,6 +241,8 @@ class LocalLink:
             return taken
         except (NotFoundError, ConflictError, Ended):
             return None
+        except (LimitError, ProducersGoneError) as error:
+            raise NwsOperationException(f"{verb} of {variable!r} failed: {error}") from error
         except ClosedError as error:
             raise NwsConnectionDroppedException(str(error)) from error
 

@@ -74,6 +74,8 @@ def number(text: bytes | bytearray | memoryview) -> int:
         raise FrameError(f"{bytes(text)!r} is no number") from None
     if found < 0:
         raise FrameError(f"{found} is negative")
+    if found >= 1 << 63:
+        raise FrameError("a number is beyond 63 bits")
     return found
 
 

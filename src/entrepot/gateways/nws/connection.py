@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from entrepot import settings
 from entrepot.arena.bulk import Draft
-from entrepot.errors import ConflictError, EntrepotError, LimitError, NotFoundError
+from entrepot.errors import (
+    ConflictError,
+    EntrepotError,
+    LimitError,
+    NotFoundError,
+    WaitTimeoutError,
+)
 from entrepot.layers import foreign, values
 from entrepot.layers.spaces import Client, Space
 from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
@@ -42,8 +48,6 @@ _log = logging.getLogger(__name__)
 _OFFERED = {b"MetadataToServer": b"", b"MetadataFromServer": b""}
 _FOR_EVER = Deadline(None)
 _DESCRIPTOR_MAX = (1 << 32) - 1
-_KEPT_S = 1.0
-"""So long a big value is kept for a client that may turn out to have died before it read it."""
 _UNACKNOWLEDGED_AT = 24
 """Where Linux's `tcp_info` tells how many packets the other side has not acknowledged."""
 
@@ -107,6 +111,10 @@ class Connection(asyncio.BufferedProtocol):
         """What it took last, and may not have read yet."""
         self._is_paused = False
         self._is_over = False
+        self._room: asyncio.Task[None] | None = None
+        """A store that waits for room."""
+        self._stall: asyncio.TimerHandle | None = None
+        """Ends the connection when a value that was begun does not go on coming."""
 
     @property
     def is_waiting(self) -> bool:
@@ -120,8 +128,11 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         gateway = self._gateway
         gateway.connections.add(self)
-        host, port = transport.get_extra_info("peername")[:2]
-        self._peer = f"{host}:{port}"
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # it was reset before we came to it
+            self.abort()
+            return
+        self._peer = f"{peer[0]}:{peer[1]}"
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -139,13 +150,18 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """Note that the client sends no more: it is gone."""
         if self._has_read_all():
-            self._fetched = None
+            self._forget()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: nobody waits here any more, and what it owns goes."""
         self._is_over = True
         self._gateway.connections.discard(self)
+        self._gateway.unkeep(self)
+        if self._stall is not None:
+            self._stall.cancel()
+        if self._room is not None:
+            self._room.cancel()
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             self._gateway.mailroom(waiting.space).forget(waiting.waiter)
@@ -176,8 +192,10 @@ class Connection(asyncio.BufferedProtocol):
             _ignore(None, error)
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """End the connection at once. What the client fetched and has read is its own."""
         self._is_over = True
+        if self._fetched is not None and self._has_read_all():
+            self._forget()
         self._transport.abort()
 
     def _has_read_all(self) -> bool:
@@ -336,7 +354,7 @@ class Connection(asyncio.BufferedProtocol):
             return None
         if self._reads_metadata:
             self._next = self._read_metadata
-        self._fetched = None  # it asks for something else, so it has what it fetched
+        self._forget()  # it asks for something else, so it has what it fetched
         if isinstance(parsed, _wire.Value):
             return self._begin_value(parsed, data)
         arguments, behind = parsed
@@ -494,7 +512,65 @@ class Connection(asyncio.BufferedProtocol):
         space = self._space(workspace)
         self._check_id(space, variable, id)
         record = values.encode_foreign(_descriptor(descriptor), self._metadata, value)
-        self._run(space, lambda: space.store_record(_text(variable), record), self._answer_stored)
+        name = _text(variable)
+        self._store_when_room(space, name, lambda: space.store_record(name, record, timeout=0))
+
+    def _store_when_room(
+        self,
+        space: Space,
+        name: str,
+        attempt: Callable[[], object],
+        give_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Store something and answer: at once, or when a variable that is full has room."""
+
+        def work() -> bool:
+            try:
+                attempt()
+            except WaitTimeoutError:
+                return False
+            except BaseException:
+                give_up()
+                raise
+            return True
+
+        def then(is_stored: bool) -> None:
+            if is_stored:
+                self._answer_stored(None)
+            else:
+                self._is_busy = True
+                self._pause()
+                waiting = self._wait_for_room(space, name, work, give_up)
+                self._room = asyncio.get_running_loop().create_task(waiting)
+
+        self._run(space, work, then, undo=lambda is_stored: None if is_stored else give_up())
+
+    async def _wait_for_room(
+        self, space: Space, name: str, work: Callable[[], bool], give_up: Callable[[], None]
+    ) -> None:
+        """Try a store again whenever there may be room."""
+        try:
+            while True:
+                bells = space.room_bells(name)
+                seen = space.engine.listen(bells)
+                if await asyncio.to_thread(work) if space.persistent else work():
+                    break
+                await space.engine.wait_async(bells, seen, space.until_due(None))
+            error = None
+        except asyncio.CancelledError:
+            give_up()
+            raise
+        except EntrepotError as failure:
+            error = failure
+        self._room = None
+        self._is_busy = False
+        if self._is_over:
+            return
+        if error is None:
+            self._answer_stored(None)
+        else:
+            self._answer(False, error)
+        self._go_on()
 
     def _check_id(self, space: Space, variable: bytes, id: bytes) -> None:
         if id.strip() and space.id_of(_text(variable)) != _wire.number(id):
@@ -526,11 +602,28 @@ class Connection(asyncio.BufferedProtocol):
             _log.info("%s: a value of %d bytes is refused: %s", self._peer, value.size, error)
         incoming.at = len(came)
         self._incoming = incoming
+        self._watch_for_stall(incoming, -1)
         return len(data)
+
+    def _watch_for_stall(self, incoming: _Incoming, seen: int) -> None:
+        """End the connection if nothing came of a value for long: it takes the room of others."""
+        self._stall = None
+        if self._incoming is not incoming or self._is_over:
+            return
+        if incoming.at == seen:
+            _log.warning("%s: %d bytes of a value did not come", self._peer, incoming.size - seen)
+            self.abort()
+            return
+        self._stall = self._gateway.call_later(
+            settings.NWS_STALL_S, self._watch_for_stall, incoming, incoming.at
+        )
 
     def _end_value(self, incoming: _Incoming) -> None:
         """All of a big value has come: store it, unless more arguments follow."""
         self._incoming = None
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
         if incoming.rest:
             self._next = lambda data, at: self._end_arguments(incoming, data, at)
             return
@@ -560,16 +653,14 @@ class Connection(asyncio.BufferedProtocol):
         encoded = values.encode_foreign(_descriptor(descriptor), self._metadata, memory)
         assert isinstance(encoded, values.Encoded)
 
-        def work() -> None:
-            try:
-                self._check_id(space, variable, id)
-                space.store_draft(_text(variable), encoded, draft)
-            except BaseException:
-                space.bulk.abandon(draft)
-                raise
+        name = _text(variable)
+
+        def attempt() -> None:
+            self._check_id(space, variable, id)
+            space.store_draft(name, encoded, draft, timeout=0)
 
         try:
-            self._run(space, work, self._answer_stored)
+            self._store_when_room(space, name, attempt, lambda: space.bulk.abandon(draft))
         except (EntrepotError, FrameError) as error:
             self._answer(False, error)
 
@@ -656,6 +747,8 @@ class Connection(asyncio.BufferedProtocol):
         if size <= settings.NWS_PIECE_BYTES:
             self._transport.write(b"".join((head, *portable.pieces)))
             return
+        if self._fetched is not None:
+            self._gateway.keep(self, size)
         self._transport.write(head)
         self._outgoing = _small(portable.pieces)
         self._send_more()
@@ -667,15 +760,18 @@ class Connection(asyncio.BufferedProtocol):
             piece = next(outgoing, None)
             if piece is None:
                 self._outgoing = outgoing = None
-                if self._fetched is not None:
-                    self._gateway.call_later(_KEPT_S, self._forget, self._fetched)
             else:
                 self._transport.write(piece)
 
-    def _forget(self, fetched: tuple[Space, str, Taken]) -> None:
-        """Let go of the memory of a big value, which the client has surely read."""
-        if self._fetched is fetched:
+    def _forget(self) -> None:
+        """Let go of what the client fetched: it has it."""
+        if self._fetched is not None:
             self._fetched = None
+            self._gateway.unkeep(self)
+
+    def lose(self) -> None:
+        """Let go of a big value that was kept for long, while much else is: for the gateway."""
+        self._fetched = None
 
     def pause_writing(self) -> None:
         """Wait until the client has read more."""
@@ -705,7 +801,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(answer)
 
     def _send_text(self, text: str) -> None:
-        body = text.encode("utf-8", "surrogateescape")
+        body = _bytes(text)
         head = b"0000%020d" % 0
         if self._has_cookies:
             head += _wire.NO_ID.encode() + b"%020d" % 0
@@ -751,6 +847,14 @@ for _name, _verb in VERBS.items():
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    """Return text that has names in it, also those that a program gave and that are no text."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _descriptor(text: bytes) -> int:

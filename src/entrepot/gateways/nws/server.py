@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import entrepot
+from entrepot import settings
 from entrepot.errors import EntrepotError, LimitError
 from entrepot.gateways.nws.connection import Connection
 from entrepot.layers.spaces import Space
@@ -37,8 +38,8 @@ class NwsGateway:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        value_bytes_max: int = entrepot.settings.NWS_VALUE_BYTES_MAX,
-        connections_max: int = entrepot.settings.NWS_CONNECTIONS_MAX,
+        value_bytes_max: int = settings.NWS_VALUE_BYTES_MAX,
+        connections_max: int = settings.NWS_CONNECTIONS_MAX,
     ) -> None:
         """Listen.
 
@@ -60,9 +61,11 @@ class NwsGateway:
         self.connections_max = connections_max
         self.connections: set[Connection] = set()
         self._mailrooms: dict[str, Mailroom] = {}
+        self._kept: dict[Connection, int] = {}
+        """Who keeps a big value for its client, and how many bytes; the oldest first."""
         self._loop = _new_loop()
         depot.client().reserve(FIRST_WORKSPACE, SYSTEM)
-        self.received = bytearray(entrepot.settings.NWS_PIECE_BYTES)
+        self.received = bytearray(settings.NWS_PIECE_BYTES)
         """Where all connections receive, one at a time."""
         try:
             self._server = self._loop.run_until_complete(
@@ -114,9 +117,26 @@ class NwsGateway:
 
         future.add_done_callback(tell)
 
-    def call_later(self, seconds: float, call: Callable[..., None], *arguments: object) -> None:
+    def call_later(
+        self, seconds: float, call: Callable[..., None], *arguments: object
+    ) -> asyncio.TimerHandle:
         """Do something on the loop some time later."""
-        self._loop.call_later(seconds, call, *arguments)
+        return self._loop.call_later(seconds, call, *arguments)
+
+    def keep(self, connection: Connection, size: int) -> None:
+        """Note that a connection keeps a big value until its client has surely read it.
+
+        Where too much is kept, those that keep something longest let go of it.
+        """
+        self._kept[connection] = size
+        while len(self._kept) > 1 and sum(self._kept.values()) > settings.NWS_KEPT_BYTES_MAX:
+            oldest = next(iter(self._kept))
+            del self._kept[oldest]
+            oldest.lose()
+
+    def unkeep(self, connection: Connection) -> None:
+        """Note that a connection keeps nothing any more."""
+        self._kept.pop(connection, None)
 
     def close(self) -> None:
         """Stop listening, and end all connections with what they own; may be repeated."""

@@ -20,7 +20,7 @@ from entrepot.engine import failpoints
 from entrepot.engine.held import held_key
 from entrepot.engine.keys import Prefix, after, pack_int, pack_str, unpack
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ConflictError
+from entrepot.errors import ConflictError, NotFoundError
 from entrepot.layers import values
 from entrepot.layers.spaces import rules
 from entrepot.layers.spaces.records import (
@@ -550,7 +550,7 @@ def take_or_wait(
         raw = tx.get(key)
         found = decode_variable(raw) if raw is not None else new_variable(tx, instance, UNKNOWN)
         variables.append(found)
-    if all(variable.more is not None and not variable.more.producers for variable in variables):
+    if all(map(is_over, variables)):
         return News.NO_PRODUCER
     ticket = tx.version
     (first, *others) = places = [(key, v.id) for key, v in zip(keys, variables, strict=True)]
@@ -747,12 +747,14 @@ def release_claim(
     """End a claim whose held key is gone."""
     raw = tx.pop(claim_key(id, index))
     if raw is None:
+        _refuse_move(ending)
         return  # the variable was deleted, and the value with it
     claim = decode_claim(raw)
     record, about = claim.record, claim.about or About(1)
     found = tx.get(key)
     variable = decode_variable(found) if found is not None else None
     if variable is None or variable.id != id:
+        _refuse_move(ending)
         release_record(tx, bulk, record)
         return
     variable.claimed -= 1
@@ -762,29 +764,46 @@ def release_claim(
     to_back = ending.to_back and variable.mode != SINGLE  # which has one place only
     if ending.is_done:
         release_record(tx, bulk, record)
+        tell_if_over(tx, variable)  # those who wait may have waited for this value
     elif ending.target is not None:
+        if ending.target != key:
+            tell_if_over(tx, variable)
         tx.put(key, encode(variable))
         put_into(tx, bulk, VARIABLE.tail(key)[0], ending.target, record, None)
         return
     elif more is not None and more.max_tries and about.tries >= more.max_tries:
-        tx.put(key, encode(variable))
         instance, name = VARIABLE.tail(key)
         target = VARIABLE.int(_int(instance)) + pack_str(more.failed or f"{name}.failed")
+        if target != key:
+            tell_if_over(tx, variable)
+        tx.put(key, encode(variable))
         put_into(tx, bulk, instance, target, record, About(about.tries, 0, about.reason))
         return
     elif ending.delay_s:
         if to_back:
-            index = variable.next
-            variable.next = index + 1
+            index = _back_index(variable)
         rules.delay(tx, key, variable, index, record, about, ending.delay_s)
     else:
-        if to_back and variable.mode == LIFO:
-            index = (variable.first if variable.count else variable.next) - 1
-        elif to_back:
-            index = variable.next
-            variable.next = index + 1
+        if to_back:
+            index = _back_index(variable)
         _keep(tx, bulk, key, variable, index, record, about)
     tx.put(key, encode(variable))
+
+
+def _refuse_move(ending: Ending) -> None:
+    if ending.target is not None:
+        raise NotFoundError("the variable was deleted while its value was claimed")
+
+
+def _back_index(variable: Variable) -> int:
+    """Return an index behind all others, which no value of the variable ever had."""
+    if variable.mode == LIFO:
+        more = variable.more = variable.more or More()
+        more.lowest -= 1
+        return more.lowest
+    index = variable.next
+    variable.next = index + 1
+    return index
 
 
 def put_into(
@@ -797,6 +816,8 @@ def put_into(
         variable.mode = FIFO
     index = variable.next
     variable.next = index + 1
+    if about is None and variable.more is not None and variable.more.ttl_s:
+        about = About(expires_us=rules.now_us() + int(variable.more.ttl_s * 1e6))
     _keep(tx, bulk, key, variable, index, record, about)
     tx.put(key, encode(variable))
 
@@ -868,28 +889,44 @@ def add_producer(tx: Transaction, instance: int, key: bytes, session: int, numbe
     variable = decode_variable(raw) if raw is not None else new_variable(tx, instance, UNKNOWN)
     more = variable.more = variable.more or More()
     more.producers = 1 if more.producers == NEVER_HAD else more.producers + 1
-    tx.put(held_key(session, "producer", number), key)
+    tx.put(held_key(session, "producer", number), variable.id.to_bytes(8, "big") + key)
     tx.put(key, encode(variable))
 
 
 def end_producer(tx: Transaction, session: int, number: int) -> None:
     """Note that it is not, any more."""
-    key = tx.pop(held_key(session, "producer", number))
-    if key is not None:
-        release_producer(tx, key)
+    held = tx.pop(held_key(session, "producer", number))
+    if held is not None:
+        release_producer(tx, held)
 
 
-def release_producer(tx: Transaction, key: bytes) -> None:
-    """Count a producer less; after the last one, tell those who wait in vain."""
+def release_producer(tx: Transaction, held: bytes) -> None:
+    """Count a producer less, of whom `held` tells; after the last, tell those who wait in vain."""
+    id, key = int.from_bytes(held[:8], "big"), held[8:]
     raw = tx.get(key)
-    if raw is None:
-        return
-    variable = decode_variable(raw)
+    variable = decode_variable(raw) if raw is not None else None
+    if variable is None or variable.id != id:
+        return  # it was deleted, and perhaps made anew
+    assert variable.more is not None, "a variable that has producers has more"
+    variable.more.producers -= 1
+    tell_if_over(tx, variable)
+    tx.put(key, encode(variable))
+
+
+def is_over(variable: Variable) -> bool:
+    """Tell whether a variable has no value, and will never have one.
+
+    A value that somebody claimed, or that is held back, may come back.
+    """
     more = variable.more
-    if more is None or more.producers <= 0:
-        return  # it was deleted, and made anew
-    more.producers -= 1
-    if not more.producers:
+    if more is None or more.producers:
+        return False
+    return not (variable.count or variable.claimed or more.delayed)
+
+
+def tell_if_over(tx: Transaction, variable: Variable) -> None:
+    """Tell those who wait in vain; the caller puts the variable."""
+    if is_over(variable) and (variable.finders or variable.fetchers):
         news = encode(Mail(variable.id, News.NO_PRODUCER.value, None))
         for kind in (FIND, FETCH):
             for line in waiters(tx, variable.id, kind):
@@ -900,7 +937,6 @@ def release_producer(tx: Transaction, key: bytes) -> None:
                     variable.fetchers -= 1
                 else:
                     variable.finders -= 1
-    tx.put(key, encode(variable))
 
 
 def _may_get_one(tx: Transaction, line: InLine, besides: int) -> bool:
@@ -909,10 +945,8 @@ def _may_get_one(tx: Transaction, line: InLine, besides: int) -> bool:
     assert held is not None, "somebody waits who does not know it"
     for key, id in decode_held_waiter(held).places():
         raw = tx.get(key) if id != besides else None
-        if raw is not None:
-            more = decode_variable(raw).more
-            if more is None or more.producers:
-                return True
+        if raw is not None and not is_over(decode_variable(raw)):
+            return True
     return False
 
 
@@ -935,6 +969,7 @@ def tend(tx: Transaction, bulk: Bulk) -> bool:
             later = rules.take_delayed(tx, variable, at_us, index)
             if later is not None:
                 _keep(tx, bulk, due.variable_key, variable, index, later.record, later.about)
+                tell_if_over(tx, variable)  # if it has expired meanwhile
         else:
             record = tx.pop(variable.values + pack_int(index))
             if record is not None:

@@ -128,6 +128,8 @@ class More(msgspec.Struct, array_like=True):
     timed: int = 0
     """How many values something is to be done with at a time, those included."""
     producers: int = NEVER_HAD
+    lowest: int = 0
+    """Of a lifo variable: the index of the value that went behind all others last."""
 
 
 class About(msgspec.Struct, array_like=True):

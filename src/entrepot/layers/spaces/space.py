@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -173,7 +174,7 @@ class Space:
         timeout: float | None,
     ) -> int:
         """Store a value when there is room, and when what was due before is done."""
-        ttl = Deadline(ttl).timeout
+        ttl = None if ttl is None else _checked_ttl(ttl)
         index = self.try_store(variable, record, ttl)
         if index is not None:
             return index
@@ -539,7 +540,7 @@ class Space:
                 )
             changes["when_full"] = WHEN_FULL.index(when_full)
         if ttl is not None:
-            changes["ttl_s"] = Deadline(ttl).timeout
+            changes["ttl_s"] = _checked_ttl(ttl)
         if failed is not None:
             changes["failed"] = values.check_name(failed, "variable name")
         self._engine.write(workspaces.declare, self._instance, self._key(variable), number, changes)
@@ -591,6 +592,7 @@ class Space:
         Raises:
             NotFoundError: The workspace was deleted.
         """
+        self.until_due(0)
         found = self._engine.read(workspaces.list_variables, self._instance)
         if not found:
             self._check_open()
@@ -855,3 +857,9 @@ def _check_bound(what: str, bound: object) -> int:
     if bound < 0:
         raise LimitError(f"{what} is {bound}, it must be 0 or more")
     return bound
+
+
+def _checked_ttl(ttl: float) -> float:
+    """Return for how many seconds a value is kept; 0 for ever."""
+    seconds = Deadline(ttl).timeout or 0.0
+    return 0.0 if math.isinf(seconds) else seconds

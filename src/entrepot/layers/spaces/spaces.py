@@ -78,12 +78,21 @@ class Spaces:
                 "leave owned out, or persistent",
             )
         owner = Owner(self.volatile.engine.session.id) if owned else None
-        return self.open_for(owner, name, persistent=persistent, create=create)[0]
+        # What a program made for itself does not go when a client of NetWorkSpaces leaves it.
+        return self.open_for(owner, name, persistent=persistent, create=create, kept=True)[0]
 
     def open_for(
-        self, owner: Owner | None, name: str, *, persistent: bool = False, create: bool = True
+        self,
+        owner: Owner | None,
+        name: str,
+        *,
+        persistent: bool = False,
+        create: bool = True,
+        kept: bool = False,
     ) -> tuple[Space, Workspace]:
         """Open a workspace; give it `owner` if it is volatile, and never had one.
+
+        With `kept`, one that is made stays when a client owned it meanwhile.
 
         Raises:
             NotFoundError: It is not there, and `create` is not set.
@@ -93,7 +102,9 @@ class Spaces:
         if not self._is_persistent(name):
             if not persistent:
                 engine = self.volatile.engine
-                workspace = engine.write(workspaces.open_workspace, name, owner, create)
+                workspace = engine.write(
+                    workspaces.open_workspace, name, owner, create, kept and owner is None
+                )
                 if workspace.instance:
                     space = Space(name, self.volatile, workspace.instance, persistent=False)
                     return space, workspace

@@ -156,8 +156,12 @@ def look_up(tx: Transaction, name: str) -> Workspace | None:
     return None if raw is None else decode_workspace(raw)
 
 
-def open_workspace(tx: Transaction, name: str, owner: Owner | None, create: bool) -> Workspace:
+def open_workspace(
+    tx: Transaction, name: str, owner: Owner | None, create: bool, kept: bool = False
+) -> Workspace:
     """Return the workspace of a name, made if need be; give it `owner` if it never had one.
+
+    With `kept`, one that is made stays when a client owned it meanwhile.
 
     Raises:
         NotFoundError: There is none, and `create` is not set.
@@ -166,11 +170,13 @@ def open_workspace(tx: Transaction, name: str, owner: Owner | None, create: bool
     if workspace is None:
         if not create:
             raise NotFoundError(f"there is no workspace {name!r}", "pass create=True to make it")
-        workspace = Workspace(next_number(tx), 0, 0, time.time())
+        workspace = Workspace(next_number(tx), 0, 0, time.time(), is_kept=kept)
         tx.put(INSTANCE.int(workspace.instance), name.encode("utf-8", "surrogatepass"))
         tx.put(NAME.str(name), encode(workspace))
     if owner is not None and workspace.instance and not workspace.owner:
+        was_kept = workspace.is_kept and owner.client != 0
         workspace.owner, workspace.client, workspace.label, workspace.is_kept = owner
+        workspace.is_kept |= was_kept
         workspace.owner_pid = os.getpid()
         tx.put(NAME.str(name), encode(workspace))
         if owner.session != LEFT:
