@@ -90,7 +90,7 @@ _PREFIX: Final[dict[str, tuple[str, _Read]]] = _ENTRY | {"Prefix": ("prefix", st
 
 
 class _Entry(_Output):
-    """What a listing may tell of files and directories; an attribute that it does not is missing."""
+    """What a listing may tell of a file or directory; what it does not is no attribute."""
 
     last_modified: str
     access_time: str

@@ -185,7 +185,7 @@ class Transport(abstract.Transport):
         return self._accept(request, response, raise_for_status)
 
     def abandon_request(self, request: Request) -> None:
-        """Close the connection of a request that was sent: its reply must not be taken for another."""
+        """Close the connection of a request that was sent: nobody will read its reply."""
         connection = self._unpark(request)
         if connection is not None:
             self._release(self._replace(connection))
