@@ -174,9 +174,7 @@ CALLS = [
         num_bytes=3,
         sends={"Range": "bytes=2-4"},
     ),
-    object_(
-        "get_head_of", "get", "GET", "/bigdata/o/x", num_bytes=3, sends={"Range": "bytes=0-2"}
-    ),
+    object_("get_head_of", "get", "GET", "/bigdata/o/x", num_bytes=3, sends={"Range": "bytes=0-2"}),
     object_(
         "put_text",
         "put",
@@ -304,7 +302,13 @@ CALLS = [
         sharding_key="",
     ),
     Call(
-        "kv_delete", "kv", "delete", ("bigdata", "dir/tbl", "k1"), {}, "DELETE", "/bigdata/dir/tbl/k1"
+        "kv_delete",
+        "kv",
+        "delete",
+        ("bigdata", "dir/tbl", "k1"),
+        {},
+        "DELETE",
+        "/bigdata/dir/tbl/k1",
     ),
     Call(
         "kv_rooted_key", "kv", "delete", ("bigdata", "dir/tbl", "/k1"), {}, "DELETE", "/bigdata/k1"
@@ -377,7 +381,11 @@ CALLS = [
     ),
 ]
 
-BATCHED = [call for call in CALLS if (call.model, call.name) not in {("object", "head"), ("kv", "create_schema")}]
+BATCHED = [
+    call
+    for call in CALLS
+    if (call.model, call.name) not in {("object", "head"), ("kv", "create_schema")}
+]
 
 
 def find_call(id: str) -> Call:

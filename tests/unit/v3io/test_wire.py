@@ -252,7 +252,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), [row[1:] for row in BAD], ids=[r[0] for r in BAD])
+@pytest.mark.parametrize(
+    ("call", "error", "text"), [row[1:] for row in BAD], ids=[r[0] for r in BAD]
+)
 def test_wrong_arguments_are_refused_before_anything_is_sent(
     call: Any, error: type[Exception], text: str, client: Client, server: HttpServer
 ) -> None:

@@ -41,6 +41,12 @@ class _Output:
         return f"{type(self).__name__}({shown})"
 
 
+class _OfJson(_Output):
+    """Made of JSON only: a reply in XML is an error of some other server."""
+
+    json_only = True
+
+
 class Container(_Output):
     """One container."""
 
@@ -153,14 +159,14 @@ class GetContainerContentsOutput(_Output):
         ]
 
 
-class GetItemOutput(_Output):
+class GetItemOutput(_OfJson):
     """One item: its attributes by name."""
 
     def __init__(self, decoded_body: Json) -> None:
         self.item = _item(decoded_body.get("Item", {}))
 
 
-class GetItemsOutput(_Output):
+class GetItemsOutput(_OfJson):
     """One page of items; `last` if no other follows, else `next_marker` asks for it."""
 
     def __init__(self, decoded_body: Json) -> None:
@@ -169,7 +175,7 @@ class GetItemsOutput(_Output):
         self.items = [_item(item) for item in decoded_body.get("Items", [])]
 
 
-class DescribeStreamOutput(_Output):
+class DescribeStreamOutput(_OfJson):
     """What a stream was made or updated with."""
 
     def __init__(self, decoded_body: Json) -> None:
@@ -177,7 +183,7 @@ class DescribeStreamOutput(_Output):
         self.retention_period_hours: int | None = decoded_body.get("RetentionPeriodHours")
 
 
-class SeekShardOutput(_Output):
+class SeekShardOutput(_OfJson):
     """Where to read from: opaque, for `get_records`."""
 
     def __init__(self, decoded_body: Json) -> None:
@@ -194,7 +200,7 @@ class PutRecordsResult(_Output):
         self.error_message: str | None = decoded_body.get("ErrorMessage")
 
 
-class PutRecordsOutput(_Output):
+class PutRecordsOutput(_OfJson):
     """What became of the records, in their order."""
 
     def __init__(self, decoded_body: Json) -> None:
@@ -214,7 +220,7 @@ class GetRecordsResult(_Output):
         self.data = _bytes(decoded_body.get("Data"))
 
 
-class GetRecordsOutput(_Output):
+class GetRecordsOutput(_OfJson):
     """Records of one shard, and the location after them."""
 
     def __init__(self, decoded_body: Json) -> None:

@@ -92,7 +92,8 @@ class Response:
         """
         if self._output is None and self._output_class is not None and self.body:
             try:
-                self._output = self._output_class(_parse(self.body))
+                json_only = getattr(self._output_class, "json_only", False)
+                self._output = self._output_class(_parse(self.body, json_only=json_only))
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise HttpResponseError(
                     f"Failed to parse response with status {self.status_code}, "
@@ -164,11 +165,13 @@ class _Builder(ET.TreeBuilder):
         raise ValueError(f"a DOCTYPE, {name!r}, is not accepted")
 
 
-def _parse(body: bytes) -> object:
+def _parse(body: bytes, *, json_only: bool) -> object:
     """Return a JSON object as a dict, or an XML document as its root element."""
     try:
         decoded = msgspec.json.decode(body)
-    except (RecursionError, ValueError):  # msgspec's errors are ValueErrors
+    except (RecursionError, ValueError) as error:  # msgspec's errors are ValueErrors
+        if json_only:
+            raise ValueError(f"not JSON: {error}") from error
         parser = ET.XMLParser(target=_Builder())  # noqa: S314 a DOCTYPE is refused
         try:
             parser.feed(body)
