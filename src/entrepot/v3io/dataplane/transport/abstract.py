@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from typing import Any, Final, Protocol, cast
+from urllib.parse import urlsplit
 
 from entrepot.v3io.dataplane.request import Arguments, Encoder, Output, Request
 from entrepot.v3io.dataplane.response import Expected, HttpResponseError, Response
 
-__all__ = ["Actions", "Log", "Transport", "find_endpoint"]
+__all__ = ["Actions", "Exchange", "Log", "Transport", "find_endpoint"]
 
 ENDPOINT_VARIABLE: Final = "V3IO_API"
 _CONNECTIONS: Final = 8
@@ -63,8 +64,8 @@ class Log(Protocol):
         ...
 
 
-class Transport:
-    """Makes requests of operations; those who inherit from it have them answered.
+class Exchange:
+    """What every transport does with requests and replies, whether one waits or awaits them.
 
     Args:
         logger: What it logs to.
@@ -87,6 +88,47 @@ class Transport:
         self._timeout = timeout
         self._logs = verbosity == "DEBUG"
         self.max_connections = max_connections or _CONNECTIONS
+
+    def log(self, message: str, **kw_args: object) -> None:
+        """Log a request or a reply, if that is wanted."""
+        if self._logs:
+            self._logger.debug_with(message, **kw_args)
+
+    def _log_request(self, request: Request) -> None:
+        if self._logs:
+            headers = {
+                name: value for name, value in request.headers.items() if name not in _SECRET
+            }
+            self.log(
+                "Tx",
+                method=request.method,
+                path=request.encode_path(),
+                headers=headers,
+                body=request.body,
+            )
+
+    def _accept(self, request: Request, response: Response, raise_for_status: Expected) -> Response:
+        """Return a reply whose status is expected; log and raise if it is not."""
+        self.log(
+            "Rx",
+            status_code=response.status_code,
+            headers=response.headers,
+            body=response.body,
+        )
+        expected = request.raise_for_status
+        try:
+            response.raise_for_status(raise_for_status if expected is None else expected)
+        except HttpResponseError as error:
+            self._logger.warn_with(f"Response error: {error}")
+            raise
+        return response
+
+
+class Transport(Exchange):
+    """Makes requests of operations; those who inherit from it have them answered.
+
+    The arguments are those of `Exchange`.
+    """
 
     def close(self) -> None:
         """Give back what it holds. Nothing can be sent from now on."""
@@ -155,40 +197,6 @@ class Transport:
     def abandon_request(self, request: Request) -> None:
         """Give back what a request holds that was sent and whose reply nobody will wait for."""
 
-    def log(self, message: str, **kw_args: object) -> None:
-        """Log a request or a reply, if that is wanted."""
-        if self._logs:
-            self._logger.debug_with(message, **kw_args)
-
-    def _log_request(self, request: Request) -> None:
-        if self._logs:
-            headers = {
-                name: value for name, value in request.headers.items() if name not in _SECRET
-            }
-            self.log(
-                "Tx",
-                method=request.method,
-                path=request.encode_path(),
-                headers=headers,
-                body=request.body,
-            )
-
-    def _accept(self, request: Request, response: Response, raise_for_status: Expected) -> Response:
-        """Return a reply whose status is expected; log and raise if it is not."""
-        self.log(
-            "Rx",
-            status_code=response.status_code,
-            headers=response.headers,
-            body=response.body,
-        )
-        expected = request.raise_for_status
-        try:
-            response.raise_for_status(raise_for_status if expected is None else expected)
-        except HttpResponseError as error:
-            self._logger.warn_with(f"Response error: {error}")
-            raise
-        return response
-
 
 _SECRET: Final = frozenset({"X-v3io-session-key"})
 
@@ -201,10 +209,14 @@ def find_endpoint(endpoint: str | None) -> str:
 
     Raises:
         RuntimeError: There is none.
+        ValueError: It is neither of those.
     """
     endpoint = endpoint or os.environ.get(ENDPOINT_VARIABLE)
     if not endpoint:
         raise RuntimeError("Endpoints must be passed to context or specified in V3IO_API")
     if "://" not in endpoint:
         endpoint = f"http://{endpoint}"
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError(f"endpoint {endpoint!r} is not a URL of http or https, or host:port")
     return endpoint.rstrip("/")

@@ -76,8 +76,6 @@ class Transport(abstract.Transport):
         found = abstract.find_endpoint(endpoint)
         super().__init__(logger, found, max_connections, timeout, verbosity)
         parts = urlsplit(found)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError(f"endpoint {endpoint!r} is not a URL of http or https, or host:port")
         self._host = parts.netloc
         self._base_path = parts.path
         self._ssl_context = _unverified() if parts.scheme == "https" else None
