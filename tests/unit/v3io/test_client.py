@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 import entrepot.v3io
-from entrepot.v3io.dataplane import Client, RaiseForStatus, container, kv, object, stream, transport
+from entrepot.v3io.dataplane import Client, RaiseForStatus, container, kv, stream, transport
+from entrepot.v3io.dataplane import object as objects
 from entrepot.v3io.dataplane.batch import Batch
 from entrepot.v3io.dataplane.response import HttpResponseError, Response
 from entrepot.v3io.dataplane.transport import Actions, abstract, verifier
 from entrepot.v3io.logger import HumanReadableFormatter, Logger
 from support.http_server import HttpServer, Reply
 
-MODELS: dict[str, Any] = {"container": container, "object": object, "kv": kv, "stream": stream}
+MODELS: dict[str, Any] = {"container": container, "object": objects, "kv": kv, "stream": stream}
 
 
 def test_the_names_of_the_original_are_there() -> None:
@@ -87,7 +88,7 @@ def test_verifiers_see_the_requests_in_their_order() -> None:
 
     client = Client(transport_kind=verifier.Transport([verify, verify]))
     assert client.kv.update("b", "t", "k", expression="a=1") == "reply 1"
-    assert object.Model.get(client.object, "b", "p", offset=3) == "reply 2"
+    assert objects.Model.get(client.object, "b", "p", offset=3) == "reply 2"
     assert (seen[0].method, seen[0].path) == ("POST", "/b/t/k")
     assert seen[0].headers["X-v3io-function"] == "UpdateItem"
     assert "X-v3io-session-key" not in seen[0].headers
@@ -237,7 +238,7 @@ def test_the_logger_shows_levels_and_fields() -> None:
         logger.debug("a %s", "b")
         logger.info_with("m", a=1, b="x")
         logger.info_with("bare")
-        logger.warn("w")
+        logger.warn("w")  # noqa: G010 it has no other name
         logger.error_with("e", code=5)
         logger.set_handler("test", io.StringIO(), HumanReadableFormatter())
         logger.info("elsewhere")

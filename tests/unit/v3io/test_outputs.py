@@ -183,7 +183,7 @@ UNREADABLE = [
     ("kind", "body"), [u[1:] for u in UNREADABLE], ids=[u[0] for u in UNREADABLE]
 )
 def test_a_body_that_cannot_be_read_is_an_error_of_the_reply(kind: Any, body: bytes) -> None:
-    with pytest.raises(HttpResponseError, match="^Failed to parse response with status 200, body"):
+    with pytest.raises(HttpResponseError, match=r"^Failed to parse response with status 200, body"):
         output_of(kind, body)
 
 

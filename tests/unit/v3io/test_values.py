@@ -218,5 +218,5 @@ def test_every_time_comes_back(time: datetime) -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "a:b", "1:2:3"], ids=["empty", "one", "text", "three"])
 def test_a_time_of_another_form_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         kv_timestamp.decode(text)

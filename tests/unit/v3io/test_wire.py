@@ -188,7 +188,10 @@ def test_put_items_tells_whether_all_were_written(client: Client, server: HttpSe
     assert b'"ConditionExpression":"c"' in server.asked[1].body
 
 
-LISTING = "<ListBucketResult><Name>bigdata</Name><NextMarker>{}</NextMarker><IsTruncated>{}</IsTruncated>{}</ListBucketResult>"
+LISTING = (
+    "<ListBucketResult><Name>bigdata</Name><NextMarker>{}</NextMarker>"
+    "<IsTruncated>{}</IsTruncated>{}</ListBucketResult>"
+)
 
 
 def listing(keys: list[str], *, more: bool) -> Reply:
@@ -245,8 +248,7 @@ BAD = [
         "unknown_seek",
         lambda c: c.stream.seek("b", "s", 0, "early"),
         ValueError,
-        r"Unsupported seek_type \(early\) for seek_shard. "
-        "Must be one of SEQUENCE, TIME, EARLIEST, LATEST",
+        r"Unsupported seek_type \(early\) for seek_shard.*SEQUENCE, TIME, EARLIEST, LATEST",
     ),
     ("no_data", lambda c: c.stream.put_records("b", "s", [{"x": 1}]), KeyError, "data"),
 ]
