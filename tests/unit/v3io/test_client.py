@@ -9,7 +9,7 @@ import pydoc
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -164,8 +164,17 @@ class Direct(abstract.Transport):
         encoder_args: Any,
         output: Any = None,
     ) -> Response:
-        self.asked.append((container, encoder.__name__, dict(encoder_args)))
+        asked = (container, encoder.__name__, dict(encoder_args))
+        if transport_actions == Actions.encode_only:
+            return cast("Response", asked)
+        self.asked.append(asked)
         return Response(output, 200, {}, b"")
+
+    def wait_response(
+        self, request: Any, raise_for_status: Any = None, num_retries: int = 1
+    ) -> Response:
+        self.asked.append(request)
+        return Response(None, 200, {}, b"")
 
 
 SHARED = {"self", "container", "access_key", "raise_for_status", "transport_actions"}
@@ -204,6 +213,18 @@ def test_a_transport_gets_the_arguments_under_their_names(
         assert asked_container == "b"
         assert encoder.startswith("encode_")
         assert arguments == given
+
+
+def test_a_batch_queues_whatever_its_transport_makes_of_an_operation() -> None:
+    direct = Direct()
+    client = Client(transport_kind=direct)
+    client.batch.kv.get("b", "t", "k")
+    client.batch.get_item("b", "t/k")
+    assert not direct.asked
+    assert len(client.batch.wait()) == 2
+    arguments = {"table_path": "t", "key": "k", "attribute_names": "*"}
+    assert direct.asked[0] == ("b", "encode_get_item", arguments)
+    assert direct.asked[1] == ("b", "encode_get_item", arguments | {"table_path": "t/"})
 
 
 def texts() -> Iterator[tuple[str, Any]]:

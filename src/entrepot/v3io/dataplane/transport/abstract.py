@@ -1,8 +1,12 @@
 """What a transport is.
 
 A transport that speaks HTTP, or something like it, overrides `wait_response`, and perhaps
-`send_request`. One that does not overrides `request`: it gets the operation as its encoder and
-the arguments by name, and need not encode them.
+`send_request`.
+
+One that does not overrides `request`: it gets the operation as its encoder and the arguments by
+name, and need not encode them. Asked for `Actions.encode_only`, which is what a batch does, it
+returns what it likes: the batch gives it to `send_request`, and what that returns to
+`wait_response`; or to `abandon_request` if an operation before it has failed.
 """
 
 from __future__ import annotations

@@ -39,7 +39,6 @@ class Transport(abstract.Transport):
         super().__init__(logger, found, max_connections, timeout, verbosity)
         self._url = found
         self._session = requests.Session()
-        self._session.verify = False  # as in the original: clusters sign their own certificates
         self._closed = False
 
     def requires_access_key(self) -> bool:
@@ -63,6 +62,9 @@ class Transport(abstract.Transport):
             data=request.body,
             timeout=self._timeout,
             allow_redirects=False,  # the session key is for this host
+            # As in the original: clusters sign their own certificates. Said here, for what the
+            # session says gives way to variables of the environment.
+            verify=False,
         )
         return request
 
