@@ -1,0 +1,1 @@
+"""What the client's parts share; the names are v3io's."""
