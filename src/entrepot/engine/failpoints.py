@@ -30,6 +30,7 @@ KNOWN = frozenset(
         "arena.allocated",
         "arena.copied",
         "arena.reclaiming",
+        "files.synced",
         "files.written",
         "spaces.waiting",
         "spaces.handed",
