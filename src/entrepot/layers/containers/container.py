@@ -14,6 +14,7 @@ from entrepot.arena.files import Files, Written
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import LimitError, NotFoundError, TypeMismatchError
 from entrepot.layers import entries
+from entrepot.layers.commits import Call
 from entrepot.layers.containers import core
 from entrepot.layers.containers.core import Changed, Info, NewBody
 from entrepot.layers.entries import INLINE, Entry, Path
@@ -59,8 +60,11 @@ class Container:
         Raises:
             ExistsError: It is there, and that is not wanted.
         """
-        number, now_ns = self._tier.ids.next(), time.time_ns()
-        self._tier.commits.write(core.make_container, self.name, number, now_ns, exist_ok)
+        self._commit(self.creating(exist_ok=exist_ok))
+
+    def creating(self, *, exist_ok: bool = False) -> Call:
+        """Return the write that `create` does."""
+        return Call(core.make_container, self.name, self._tier.ids.next(), time.time_ns(), exist_ok)
 
     # Writing.
 
@@ -90,12 +94,25 @@ class Container:
             files.sync(written)
             self._commit_body(at, NewBody(b"", written.number, written.size))
 
+    def putting(self, path: str, data: bytes) -> Call:
+        """Return the write that `put` does with bytes that are few.
+
+        What it returns is the entry that was there before, or None; see `leaves_trash`.
+        """
+        assert len(data) <= settings.BODY_INLINE_BYTES_MAX, "a large body is a file"
+        return self._putting(entries.split(path), NewBody(data))
+
+    def _putting(self, at: Path, body: NewBody) -> Call:
+        files, inodes = self._tier.files, self._inodes(at)
+        return Call(core.put_body, self.name, at, body, files, inodes, time.time_ns())
+
     def _commit_body(self, at: Path, body: NewBody) -> None:
-        old = self._tier.commits.write(
-            core.put_body, self.name, at, body, self._tier.files, self._inodes(at), time.time_ns()
-        )
+        old = self._commit(self._putting(at, body))
         if old is not None and entries.leaves_trash(old):
             self._tier.sweep()
+
+    def _commit(self, call: Call) -> Any:
+        return self._tier.commits.write(call.fn, *call.args)
 
     def append(self, path: str, data: Data) -> None:
         """Append bytes to an object, made if it is not there. Appends do not mix.
@@ -114,6 +131,17 @@ class Container:
                 at, head, None if rest is None else cast("IO[bytes]", spool)
             ):
                 pass
+
+    def appending(self, path: str, data: bytes) -> Call:
+        """Return the write that `append` does where the object stays small.
+
+        What it returns is None when that is done, else an entry: then nothing was done, and
+        `append` is to be called.
+        """
+        at, limit = entries.split(path), settings.BODY_INLINE_BYTES_MAX
+        return Call(
+            core.extend_inline, self.name, at, data, limit, self._inodes(at), time.time_ns()
+        )
 
     def _try_append(self, at: Path, head: bytes, spool: IO[bytes] | None) -> bool:
         """Append what is given; False if somebody else changed the object meanwhile."""
@@ -171,10 +199,12 @@ class Container:
         Raises:
             ConflictError: One of them is an object.
         """
+        self._commit(self.making_directory(path))
+
+    def making_directory(self, path: str) -> Call:
+        """Return the write that `make_directory` does."""
         at = entries.split(path)
-        self._tier.commits.write(
-            core.make_directory, self.name, at, self._inodes(at), time.time_ns()
-        )
+        return Call(core.make_directory, self.name, at, self._inodes(at), time.time_ns())
 
     def delete(self, path: str, *, recursive: bool = False) -> None:
         """Delete an object with its attributes, or a directory.
@@ -192,9 +222,16 @@ class Container:
             self._delete_below(at.whole)
             if not at.name:
                 return
-        gone = self._tier.commits.write(core.delete, self.name, at)
+        gone = self._commit(self.deleting(path))
         if entries.leaves_trash(gone):
             self._tier.sweep()
+
+    def deleting(self, path: str) -> Call:
+        """Return the write that `delete` does with an object or an empty directory.
+
+        What it returns is the entry that is gone; see `leaves_trash`.
+        """
+        return Call(core.delete, self.name, entries.split(path))
 
     def _delete_below(self, directory: str) -> None:
         try:
