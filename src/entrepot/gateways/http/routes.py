@@ -87,10 +87,8 @@ def find_route(request: Request) -> Route:
     if request.function:
         route = _FUNCTIONS.get(request.function)
         if route is None:
-            text = (
-                f"X-v3io-function is {request.function.decode('latin-1')!r:.60}, which is unknown"
-            )
-            raise refuse(400, INVALID, text)
+            name = request.function.decode("latin-1")
+            raise refuse(400, INVALID, f"X-v3io-function is {name!r:.60}, which is unknown")
         if not request.container:
             raise refuse(404, NO_ENTRY, "Container not found")
         return route
