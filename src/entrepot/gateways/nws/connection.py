@@ -121,6 +121,11 @@ class Connection(asyncio.BufferedProtocol):
         """Whether a find or fetch waits for a value."""
         return self._waiting is not None
 
+    @property
+    def owes(self) -> bool:
+        """Whether its client fetched something of which it is not known that it has it."""
+        return self._fetched is not None and not self._has_read_all()
+
     # Life.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -23,6 +23,7 @@ from entrepot.nws._local import FIRST_WORKSPACE, SYSTEM
 
 __all__ = ["NwsGateway"]
 
+_ACKNOWLEDGE_LOOKS, _ACKNOWLEDGE_S = 30, 0.01
 _log = logging.getLogger(__name__)
 
 
@@ -153,6 +154,11 @@ class NwsGateway:
 
     async def _shut_down(self) -> None:
         self._server.close()
+        # A client's system says with a delay that it has what was sent.
+        for _ in range(_ACKNOWLEDGE_LOOKS):
+            if not any(connection.owes for connection in self.connections):
+                break
+            await asyncio.sleep(_ACKNOWLEDGE_S)
         ends = [connection.end for connection in self.connections]
         for connection in list(self.connections):
             connection.abort()

@@ -28,6 +28,7 @@ from entrepot.layers.spaces.records import (
     FETCH,
     FIFO,
     FIND,
+    LATER,
     LIFO,
     MAIL,
     MODES,
@@ -835,6 +836,25 @@ def remove(tx: Transaction, bulk: Bulk, key: bytes, index: int) -> bool:
     _note_removed(tx, variable, index, record)
     tx.put(key, encode(variable))
     return True
+
+
+def lost(tx: Transaction, key: bytes, indexes: Sequence[int]) -> list[int]:
+    """Return which values of a variable are neither there, nor claimed, nor held back."""
+    raw = tx.get(key)
+    if raw is None:
+        return list(indexes)
+    variable = decode_variable(raw)
+    later = set[int]()
+    if variable.more is not None and variable.more.delayed:
+        prefix = Prefix(variable.id, of=LATER)
+        later = {_int(prefix.tail(k)[1]) for k, _ in tx.range(prefix.begin, prefix.end)}
+    return [
+        index
+        for index in indexes
+        if tx.get(value_key(variable.id, index)) is None
+        and tx.get(claim_key(variable.id, index)) is None
+        and index not in later
+    ]
 
 
 def move(tx: Transaction, bulk: Bulk, instance: int, source: bytes, target: bytes) -> bool:

@@ -555,8 +555,24 @@ class Space:
         Args:
             variable: Its name.
             index: The value's, as `peek` tells it.
+
+        Raises:
+            TypeMismatchError: It is no whole number.
         """
+        if isinstance(index, bool) or not isinstance(index, int):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+            raise TypeMismatchError(f"index is {index!r}, a {type(index).__name__}", "give an int")
+        if abs(index) >= 1 << 63:
+            return False  # no value ever had it
         return self._write(core.remove, self._bulk, self._key(variable), index)
+
+    def lost(self, variable: str, indexes: Iterable[int]) -> list[int]:
+        """Return which of some values are gone: neither shown, nor claimed, nor held back.
+
+        Raises:
+            NotFoundError: The workspace was deleted.
+        """
+        self._check_open()
+        return self._engine.read(core.lost, self._key(variable), list(indexes))
 
     def claims(self, variable: str | None = None) -> list[ClaimInfo]:
         """Return who works on which value, of one variable or of all."""
@@ -862,4 +878,8 @@ def _check_bound(what: str, bound: object) -> int:
 def _checked_ttl(ttl: float) -> float:
     """Return for how many seconds a value is kept; 0 for ever."""
     seconds = Deadline(ttl).timeout or 0.0
+    if seconds > settings.SECONDS_MAX and not math.isinf(seconds):
+        raise LimitError(
+            f"ttl is {seconds} seconds, at most {settings.SECONDS_MAX} are allowed", "0 is for ever"
+        )
     return 0.0 if math.isinf(seconds) else seconds
