@@ -518,7 +518,11 @@ class Connection(asyncio.BufferedProtocol):
         self._check_id(space, variable, id)
         record = values.encode_foreign(_descriptor(descriptor), self._metadata, value)
         name = _text(variable)
-        self._store_when_room(space, name, lambda: space.store_record(name, record, timeout=0))
+        # Whoever waits here is looked for after the store, so no bell need wake this process.
+        hush = None if space.persistent else self._gateway.mailroom(space).hush
+        self._store_when_room(
+            space, name, lambda: space.store_record(name, record, timeout=0, hush=hush)
+        )
 
     def _store_when_room(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 from entrepot import settings
@@ -131,6 +131,13 @@ class Waiter(NamedTuple):
     number: int
 
 
+class Hush(NamedTuple):
+    """Waiters whom no bell need wake: who stores looks at their mail itself, at once."""
+
+    session: int
+    numbers: Container[int]
+
+
 # Storing.
 
 
@@ -141,6 +148,7 @@ def store(
     key: bytes,
     record: bytes | tuple[values.Encoded, Draft],
     ttl_s: float | None = None,
+    hush: Hush | None = None,
 ) -> int | None:
     """Store a value in the variable at `key`; return its index, or None if it is full.
 
@@ -175,7 +183,7 @@ def store(
         variable.count += 1
         variable.last = index
     else:
-        _keep(tx, bulk, key, variable, index, record, about)
+        _keep(tx, bulk, key, variable, index, record, about, hush)
     tx.put(key, encode(variable))
     return index
 
@@ -192,10 +200,11 @@ def _keep(
     index: int,
     record: bytes,
     about: About | None = None,
+    hush: Hush | None = None,
 ) -> None:
     """Give a value to who waits for it, or put it at its place; the caller puts the variable."""
     if (variable.finders or variable.fetchers) and _hand_out(
-        tx, bulk, variable, index, record, about
+        tx, bulk, variable, index, record, about, hush
     ):
         return
     if about is not None:
@@ -252,6 +261,7 @@ def _hand_out(
     index: int,
     record: bytes,
     about: About | None,
+    hush: Hush | None,
 ) -> bool:
     """Give a value to all finders and to the oldest fetcher; tell whether one took it."""
     mail = encode(Mail(variable.id, index, record, about))
@@ -261,11 +271,11 @@ def _hand_out(
         if ref is not None:
             bulk.retain(tx, ref, len(finders))
         for line in finders:
-            deliver(tx, variable.id, line, mail)
+            deliver(tx, variable.id, line, mail, hush)
         variable.finders = 0
     if not variable.fetchers:
         return False
-    deliver(tx, variable.id, waiters(tx, variable.id, FETCH, limit=1)[0], mail)
+    deliver(tx, variable.id, waiters(tx, variable.id, FETCH, limit=1)[0], mail, hush)
     variable.fetchers -= 1
     if failpoints.ARMED:
         failpoints.hit("spaces.handed")
@@ -293,11 +303,12 @@ def waiters(tx: Transaction, id: int, kind: int, limit: int | None = None) -> li
     return found
 
 
-def deliver(tx: Transaction, id: int, line: InLine, mail: bytes) -> None:
+def deliver(tx: Transaction, id: int, line: InLine, mail: bytes, hush: Hush | None = None) -> None:
     """Give a waiter its mail; it leaves the line of the variable `id`, and all others."""
     tx.delete(line.place)
     tx.put(mail_key(line.session, line.waiter), mail)
-    tx.ring(session_bell(line.session))
+    if hush is None or line.session != hush.session or line.waiter not in hush.numbers:
+        tx.ring(session_bell(line.session))
     if line.is_elsewhere:
         held = tx.get(held_key(line.session, "waiter", line.waiter))
         assert held is not None, "somebody waits who does not know it"

@@ -140,13 +140,17 @@ class Space:
         *,
         ttl: float | None = None,
         timeout: float | None = None,
+        hush: core.Hush | None = None,
     ) -> int:
-        """Store what a value was encoded to; see `entrepot.layers.values`. Return its index."""
+        """Store what a value was encoded to; see `entrepot.layers.values`. Return its index.
+
+        With `hush`, the caller then looks for whom of these waiters there is mail.
+        """
         if ttl is None and isinstance(record, bytes):
             key = self._keys.get(variable) or self._key(variable)
             write = self._engine.write
             with contextlib.suppress(Overdue):  # then the long way
-                index = write(core.store, self._bulk, self._instance, key, record)
+                index = write(core.store, self._bulk, self._instance, key, record, None, hush)
                 if index is not None:
                     return index
         if isinstance(record, bytes):
