@@ -231,6 +231,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was received."""
+        self._gateway.wakefulness.note()
         incoming = self._incoming
         if incoming is not None:
             if incoming.memory is not None:

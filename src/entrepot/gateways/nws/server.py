@@ -17,6 +17,7 @@ import entrepot
 from entrepot import settings
 from entrepot.errors import EntrepotError, LimitError
 from entrepot.gateways.nws.connection import Connection
+from entrepot.gateways.wakefulness import Wakefulness
 from entrepot.layers.spaces import Space
 from entrepot.layers.spaces.mailroom import Mailroom
 from entrepot.nws._local import FIRST_WORKSPACE, SYSTEM
@@ -65,6 +66,7 @@ class NwsGateway:
         self._kept: dict[Connection, int] = {}
         """Who keeps a big value for its client, and how many bytes; the oldest first."""
         self._loop = _new_loop()
+        self.wakefulness = Wakefulness(self._loop)
         depot.client().reserve(FIRST_WORKSPACE, SYSTEM)
         self.received = bytearray(settings.NWS_PIECE_BYTES)
         """Where all connections receive, one at a time."""
