@@ -1,9 +1,10 @@
 """Keeps an event loop awake between requests that follow each other closely.
 
 A client that waits for each answer sends its next request some 50 microseconds later. A loop
-that sleeps meanwhile must be woken, which costs as much again or more: 11 microseconds where
-the processor is awake, about 70 where it sleeps. So where requests come fast the loop looks for the next one without sleeping, for a moment; where they do not it
-sleeps as ever. On a machine of one processor it always does.
+that sleeps meanwhile must be woken, which costs as much again: 11 microseconds where the
+processor is awake, about 70 where it sleeps. So where requests come fast the loop looks for
+the next one without sleeping, for a moment; where they do not it sleeps as ever. On a machine
+of one processor it always does.
 """
 
 from __future__ import annotations
