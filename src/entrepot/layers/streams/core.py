@@ -4,7 +4,7 @@ A stream is a directory of shards (see `entries`), each an entry that counts its
 
 Keys::
 
-    ("stream", inode of the stream)             -> StreamRecord
+    ("record-stream", inode of the stream)      -> StreamRecord
     ("record", inode of a shard, sequence)      -> Block: records that came together,
                                                    of which the first has that number
 
@@ -43,7 +43,7 @@ __all__ = [
     "TrimmedError",
 ]
 
-STREAM_KEY = Prefix("stream")
+STREAM_KEY = Prefix("record-stream")
 RECORD = Prefix("record")
 MEMBER = Prefix("member")
 OWNER = Prefix("owner")
