@@ -364,13 +364,16 @@ async def test_a_consumer_whose_read_is_cancelled_while_it_takes_shards_has_them
 async def test_a_consumer_that_joins_too_late_for_a_cancelled_task_leaves_again(
     stream: aio.AsyncStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, may_go = threading.Event(), threading.Event()
+    entered, may_go, left = threading.Event(), threading.Event(), threading.Event()
     join = stream.sync.consumer
 
     def slow(*arguments: Any, **named: Any) -> Any:
         entered.set()
         assert may_go.wait(PATIENCE_S)
-        return join(*arguments, **named)
+        joined = join(*arguments, **named)
+        close = joined.close
+        monkeypatch.setattr(joined, "close", lambda: (close(), left.set()))
+        return joined
 
     monkeypatch.setattr(stream.sync, "consumer", slow)
     task = asyncio.create_task(stream.consumer("g"))
@@ -379,7 +382,8 @@ async def test_a_consumer_that_joins_too_late_for_a_cancelled_task_leaves_again(
     with pytest.raises(asyncio.CancelledError):
         await task
     may_go.set()
-    await until(lambda: not stream.sync.groups(), "it left")
+    await until(left.is_set, "it left")
+    assert await stream.groups() == []
 
 
 # Containers.
