@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from entrepot import settings
-from entrepot.engine.protocol import Transaction
+from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers import entries
 from entrepot.layers.attributes import Timestamp
@@ -255,21 +255,15 @@ class Stream:
         Cost: one read transaction, mostly two ranges.
         Source: Kafka's consumer positions; v3io's seek types.
         """
-        check_limit(limit)
-        where = checked_since(since)
         deadline = Deadline(timeout)
-        while True:
-            inode, stretch = self.engine.read(_read, self.container, self.path, shard, where, limit)
-            left = deadline.left()
-            if stretch.records or left == 0:
-                return stretch
-            where = stretch.next
-            bells = [core.RECORD.int(inode)]
+        bells, stretch = self.look(shard, since, limit)
+        while not stretch.records and deadline.left() != 0:
             seen = self.engine.listen(bells)
-            inode, stretch = self.engine.read(_read, self.container, self.path, shard, where, limit)
-            if stretch.records:
-                return stretch
-            self.engine.wait(bells, seen, left)
+            bells, stretch = self.look(shard, stretch.next, limit)
+            if not stretch.records:
+                self.engine.wait(bells, seen, deadline.left())
+                bells, stretch = self.look(shard, stretch.next, limit)
+        return stretch
 
     def tail(
         self,
@@ -289,26 +283,14 @@ class Stream:
             LimitError: There is no such shard or record.
             NotFoundError: The stream is not there, or was deleted.
         """
-        where = checked_since(since)
-        positions = self.engine.read(_positions, self.container, self.path, shards, where)
-        return self._tail(positions, None if shards is None else list(shards), timeout)
+        return self._tail(self.tail_of(shards, since), timeout)
 
-    def _tail(
-        self, positions: list[Shard], shards: list[int] | None, timeout: float | None
-    ) -> Generator[Record]:
+    def _tail(self, tail: Tail, timeout: float | None) -> Generator[Record]:
         deadline = Deadline(timeout)
         while True:
-            bells = [core.RECORD.int(shard.inode) for shard in positions]
+            bells = tail.bells()
             seen = self.engine.listen(bells)
-            found = [
-                self.engine.read(_read, self.container, self.path, at.number, at.sequence, 1000)[1]
-                for at in positions
-            ]
-            positions = [
-                at._replace(sequence=stretch.next)
-                for at, stretch in zip(positions, found, strict=True)
-            ]
-            records = [record for stretch in found for record in stretch.records]
+            records = tail.take()
             if records:
                 yield from records
                 deadline = Deadline(timeout)
@@ -317,10 +299,22 @@ class Stream:
             if left == 0:
                 return
             slice_s = settings.WAIT_SLICE_S if left is None else min(left, settings.WAIT_SLICE_S)
-            if not self.engine.wait(bells, seen, slice_s) and shards is None:
-                known = {at.number for at in positions}
-                there = self.engine.read(_positions, self.container, self.path, None, EARLIEST)
-                positions += [at for at in there if at.number not in known]
+            if not self.engine.wait(bells, seen, slice_s):
+                tail.look_for_shards()
+
+    # The steps of a wait, for this class and its async twin.
+
+    def tail_of(self, shards: Iterable[int] | None, since: Since) -> Tail:
+        """Return where a tail begins; see `tail`."""
+        return Tail(self.engine, self.container, self.path, shards, checked_since(since))
+
+    def look(self, shard: int, since: Since, limit: int) -> tuple[list[bytes], Stretch]:
+        """Read without waiting; return the bells that ring when there is more, too."""
+        check_limit(limit)
+        inode, stretch = self.engine.read(
+            _read, self.container, self.path, shard, checked_since(since), limit
+        )
+        return [core.RECORD.int(inode)], stretch
 
     # Consumer groups.
 
@@ -355,6 +349,50 @@ class Stream:
     def sequences(self) -> list[tuple[int, int]]:
         """Return for each shard the numbers of its oldest record and of the next to come."""
         return self.engine.read(_sequences, self.container, self.path)
+
+
+class Tail:
+    """Where a reader is that follows some shards, or all there are."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        container: str,
+        path: Path,
+        shards: Iterable[int] | None,
+        since: int | str | Timestamp,
+    ) -> None:
+        self._engine = engine
+        self._at = container, path
+        self._follows_all = shards is None
+        self._positions = engine.read(_positions, *self._at, shards, since)
+
+    def bells(self) -> list[bytes]:
+        """Return what rings when there are records to take."""
+        return [core.RECORD.int(shard.inode) for shard in self._positions]
+
+    def take(self) -> list[Record]:
+        """Return the next records of all shards, and go on behind them.
+
+        Raises:
+            NotFoundError: The stream was deleted, or a record was dropped before it was read.
+        """
+        found = [
+            self._engine.read(_read, *self._at, at.number, at.sequence, 1000)[1]
+            for at in self._positions
+        ]
+        self._positions = [
+            at._replace(sequence=stretch.next)
+            for at, stretch in zip(self._positions, found, strict=True)
+        ]
+        return [record for stretch in found for record in stretch.records]
+
+    def look_for_shards(self) -> None:
+        """Follow shards that were added, where all are followed."""
+        if self._follows_all:
+            known = {at.number for at in self._positions}
+            there = self._engine.read(_positions, *self._at, None, EARLIEST)
+            self._positions += [at for at in there if at.number not in known]
 
 
 def check_shards(shards: int) -> None:
