@@ -73,21 +73,30 @@ class Files:
         Raises:
             DiskFullError: There is no room.
         """
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self._make_directory()
         number = self._ids.next()
         key = self._engine.session.held_key("file", number)
         self._engine.write(_put, key)
-        with _disk_errors():
-            fd = os.open(
-                self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE
-            )
         try:
-            yield Written(number, fd)
+            with _disk_errors():
+                fd = os.open(
+                    self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE
+                )
+            try:
+                yield Written(number, fd)
+            finally:
+                os.close(fd)
         finally:
-            os.close(fd)
             if self._engine.get(key) is not None:  # it was not used
-                self._engine.write(_throw_away, key, number)
-                self.sweep()
+                # The file first: on a full disk there is room for the transaction then.
+                self._remove(number)
+                self._engine.write(_delete, key)
+
+    def _make_directory(self) -> None:
+        if not self._directory.exists():
+            with _disk_errors():
+                self._directory.mkdir(mode=0o700, exist_ok=True)
+                _sync_directory(self._directory.parent)
 
     def sync(self, written: Written) -> None:
         """Have a file on the disk: before it is used.
@@ -97,11 +106,7 @@ class Files:
         """
         with _disk_errors():
             os.fdatasync(written.fd)
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            _sync_directory(self._directory)
         if failpoints.ARMED:
             failpoints.hit("files.synced")
 
@@ -175,13 +180,17 @@ class Files:
 
     def sweep(self) -> int:
         """Remove the files that nobody uses; return how many there were."""
-        numbers = self._engine.read(_trash)
-        for number in numbers:
-            with contextlib.suppress(FileNotFoundError):
-                Path(self._path(number)).unlink()
-        if numbers:
+        count = 0
+        while numbers := self._engine.read(_trash):
+            for number in numbers:
+                self._remove(number)
             self._engine.write(_forget, numbers)
-        return len(numbers)
+            count += len(numbers)
+        return count
+
+    def _remove(self, number: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            Path(self._path(number)).unlink()
 
     def _path(self, number: int) -> str:
         return f"{self._directory}/{number:016x}"
@@ -209,9 +218,16 @@ def _put(tx: Transaction, key: bytes) -> None:
     tx.put(key, b"")
 
 
-def _throw_away(tx: Transaction, key: bytes, number: int) -> None:
-    if tx.delete(key):
-        tx.put(TRASH.int(number), b"")
+def _delete(tx: Transaction, key: bytes) -> None:
+    tx.delete(key)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _release(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:

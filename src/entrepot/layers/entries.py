@@ -148,7 +148,7 @@ def whole(path: str) -> str:
             )
     joined = "/".join(parts)
     try:
-        size = len(joined.encode())
+        size = len(joined.encode()) + joined.count("\x00")  # keys have two bytes for each
     except UnicodeEncodeError as error:
         raise LimitError(f"the path {path!r} is no Unicode text") from error
     if size > settings.NAME_BYTES_MAX:
@@ -181,14 +181,14 @@ def check_container_name(name: str) -> str:
 class Place:
     """A directory of a container, as a handle keeps it: where its entries are found."""
 
-    __slots__ = ("_begin", "_container_key", "_id", "container", "directory")
+    __slots__ = ("_container_key", "_known", "container", "directory")
 
     def __init__(self, container: str, directory: str) -> None:
         self.container = check_container_name(container)
         self.directory = directory
         self._container_key = CONTAINER.str(container)
-        self._id = b""
-        self._begin = b""
+        self._known = b"", b""
+        """The id of the container, and the beginning of the keys: one, as threads share it."""
 
     @property
     def path(self) -> str:
@@ -204,10 +204,11 @@ class Place:
         raw = tx.get(self._container_key)
         if raw is None:
             raise NoContainerError(self.container)
-        if raw[:8] != self._id:  # the first time, or it was made anew
-            self._begin = directory_key(int.from_bytes(raw[:8], "big"), self.directory)
-            self._id = raw[:8]
-        return self._begin
+        number, begin = self._known
+        if raw[:8] != number:  # the first time, or it was made anew
+            begin = directory_key(int.from_bytes(raw[:8], "big"), self.directory)
+            self._known = raw[:8], begin
+        return begin
 
 
 # Containers.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 import warnings
 import weakref
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
+from entrepot import settings
 from entrepot.errors import ClosedError, ConflictError, LimitError
 from entrepot.layers.spaces import core
 from entrepot.layers.spaces.core import Taken
@@ -84,8 +84,11 @@ class Claim:
         if to not in ("front", "back"):
             raise LimitError(f"to is {to!r}", 'give "front" or "back"')
         delay_s = Deadline(delay).timeout or 0.0
-        if math.isinf(delay_s):
-            raise LimitError("delay is for ever", "move it into another variable")
+        if delay_s > settings.SECONDS_MAX:
+            raise LimitError(
+                f"delay is {delay_s} seconds, at most {settings.SECONDS_MAX} are allowed",
+                "move it into another variable",
+            )
         self._end(core.Ending(False, to == "back", delay_s, str(reason)[:_REASON_MAX]))
 
     def move(self, target: str) -> None:
