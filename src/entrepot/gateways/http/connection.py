@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, cast
-
-import httptools
 
 from entrepot import settings
 from entrepot.errors import EntrepotError
@@ -36,6 +35,13 @@ from entrepot.gateways.http.messages import (
 from entrepot.gateways.http.uploads import Upload
 from entrepot.layers.commits import Call
 from entrepot.v3io._protocol import INVALID
+
+try:
+    import httptools
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "the HTTP gateway needs httptools: pip install 'entrepot[serve]'", name=error.name
+    ) from error
 
 if TYPE_CHECKING:
     from entrepot.gateways.http.server import HttpGateway
@@ -114,7 +120,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        self._heard = self._loop.time()
+        self._heard = time.monotonic()
         if not self._gateway.welcome(self):
             self._is_deaf = True
             self._transport.abort()
@@ -125,7 +131,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came."""
-        self._heard = self._loop.time()
+        self._heard = time.monotonic()
         if self._is_deaf:
             return
         if not self._has_head:
@@ -173,7 +179,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Note that the client does not take what is written."""
         self._is_choked = True
-        self._unsent = (0, self._loop.time())
+        self._unsent = (0, time.monotonic())
 
     def resume_writing(self) -> None:
         """Go on."""
@@ -406,8 +412,8 @@ class Connection(asyncio.Protocol):
             if len(self._waiting) >= settings.HTTP_PIPELINED_MAX:
                 return
             self._is_paused = False
-            self._reads_since += self._loop.time() - self._heard  # that was not the client's fault
-            self._heard = self._loop.time()
+            self._reads_since += time.monotonic() - self._heard  # that was not the client's fault
+            self._heard = time.monotonic()
             self._transport.resume_reading()
 
     def _pay_continue(self) -> None:
@@ -534,7 +540,7 @@ class Connection(asyncio.Protocol):
         if not self._is_cut or self._is_lost:
             self._transport.close()
             return
-        self._lingers_until = self._loop.time() + settings.HTTP_LINGER_S
+        self._lingers_until = time.monotonic() + settings.HTTP_LINGER_S
         if self._is_paused:
             self._resume()
         if self._transport.can_write_eof():

@@ -40,6 +40,8 @@ class Gathering:
         self._thread.start()
         self.commits = 0
         """How many there were."""
+        self.writes = 0
+        """How many writes were in them."""
 
     def add(self, call: Call, done: Callable[[Call], None]) -> None:
         """Have a write done; `done` is called on the loop when it is, or was refused."""
@@ -65,6 +67,7 @@ class Gathering:
 
     def _tell(self, batch: list[_Waiting]) -> None:
         self.commits += 1
+        self.writes += len(batch)
         if self._waiting:
             self._begin()
         else:

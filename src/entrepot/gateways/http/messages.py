@@ -81,7 +81,7 @@ class Request:
 
     def __init__(self) -> None:
         self.began = 0.0
-        """When its first byte came, by the loop's clock."""
+        """When its first byte came."""
         self.method = b""
         self.target = b""
         """As it came."""

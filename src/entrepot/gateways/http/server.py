@@ -13,6 +13,7 @@ import ipaddress
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -21,6 +22,7 @@ import entrepot
 from entrepot import settings
 from entrepot.errors import EntrepotError, LimitError
 from entrepot.gateways.http import listings
+from entrepot.gateways.http.access_log import AccessLog
 from entrepot.gateways.http.connection import Connection
 from entrepot.gateways.http.credentials import key_of
 from entrepot.gateways.http.gathering import Gathering
@@ -35,6 +37,7 @@ from entrepot.gateways.http.messages import (
     Work,
     refuse,
 )
+from entrepot.gateways.http.meter import new_meter
 from entrepot.gateways.http.routes import ALL, LIST_CONTAINERS, READ, Route, find_route
 from entrepot.gateways.http.targets import read_target
 from entrepot.gateways.http.uploads import VanishedError
@@ -66,6 +69,7 @@ class HttpGateway:
         connections_max: int = settings.HTTP_CONNECTIONS_MAX,
         stall_s: float = settings.HTTP_STALL_S,
         idle_s: float = settings.HTTP_IDLE_S,
+        access_log: AccessLog | None = None,
     ) -> None:
         """Listen.
 
@@ -80,6 +84,7 @@ class HttpGateway:
             connections_max: Those that come when there are so many are closed.
             stall_s: A client that stalls for so long is given up.
             idle_s: A connection on which nothing is asked for so long is closed.
+            access_log: Where each request is noted; it is closed with the gateway.
 
         Raises:
             LimitError: A bound is not positive.
@@ -99,10 +104,13 @@ class HttpGateway:
         self._connections_max = connections_max
         self._stall_s, self._idle_s = stall_s, idle_s
         self._is_sweeping = False
+        self._log = access_log
+        self._meter = new_meter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty: asyncio.Event | None = None
         self._routes = {
             b"/healthz": Route("health", _health, "container"),
+            b"/metrics": Route("metrics", self._metrics, "container"),
         }
         self._list = Route("list_containers", _list_containers, "container")
         self.loop = _new_loop()
@@ -137,10 +145,13 @@ class HttpGateway:
 
     def _look(self) -> None:
         """Do what is due each second."""
-        now = self.loop.time()
+        now = time.monotonic()
         self.date = f"Date: {email.utils.formatdate(usegmt=True)}\r\n".encode()
         for connection in list(self.connections):
             connection.look(now, self._stall_s, self._idle_s)
+        self._measure()
+        if self._log is not None:
+            self._log.flush()
         self._timer = self.loop.call_later(min(_LOOK_S, self._stall_s / 4), self._look)
 
     # For connections.
@@ -167,10 +178,12 @@ class HttpGateway:
         own = self._routes.get(request.target)
         if own is not None and request.method in (b"GET", b"HEAD"):
             request.route = own
-            return
-        read_target(request)
-        route = find_route(request)
-        request.route = self._list if route is LIST_CONTAINERS else route
+            if own.run is _health:
+                return
+        else:
+            read_target(request)
+            route = find_route(request)
+            request.route = self._list if route is LIST_CONTAINERS else route
         grant = request.grant = self.guard.grant(key_of(request))
         if grant is None:
             raise refuse(
@@ -181,7 +194,7 @@ class HttpGateway:
             )
         if grant.everything or not request.container:
             return
-        right, container = route.right, request.container
+        right, container = request.route.right, request.container
         may = grant.may_read(container) if right == READ else grant.may_write(container)
         if right == ALL or not may:
             raise refuse(403, -1, "Operation not permitted")
@@ -222,7 +235,27 @@ class HttpGateway:
         return reply
 
     def record(self, connection: Connection, request: Request, reply: Reply) -> None:
-        """Count a request that was answered."""
+        """Count a request that was answered, and note it in the access log."""
+        seconds = time.monotonic() - request.began
+        name: str = request.route.name if request.route else "none"
+        if self._meter is not None:
+            self._meter.count(name, reply.status, seconds, request.bytes_in, reply.size)
+        if self._log is not None:
+            self._log.add(connection.peer, name, request, reply, seconds)
+
+    def _metrics(self, handles: Handles, request: Request) -> Outcome:
+        meter = self._meter
+        if meter is None:
+            text = b"figures need prometheus-client: pip install 'entrepot[serve]'\n"
+            return Reply(501, text, TEXT)
+        self._measure()
+        return Work(lambda: Reply(200, meter.text(self.depot), meter.kind))
+
+    def _measure(self) -> None:
+        if self._meter is not None:
+            busy = sum(connection.is_busy for connection in self.connections)
+            gathering = self.gathering
+            self._meter.set(len(self.connections), busy, gathering.commits, gathering.writes)
 
     def begin_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something on the loop, and keep it until it is done."""
@@ -273,6 +306,9 @@ class HttpGateway:
             connection.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._timer.cancel()
+        self._measure()
+        if self._log is not None:
+            self._log.close()
         await asyncio.to_thread(self._end_threads)
         await self.loop.shutdown_default_executor()
 
