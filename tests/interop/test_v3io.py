@@ -115,22 +115,22 @@ async def fails(subject: Subject, call: Any, status: int, text: str = "") -> Non
 
 
 async def test_objects_are_put_got_and_deleted(subject: Subject) -> None:
-    object = subject.client.object
-    await fails(subject, object.get(C, "some dir/o"), 404, "No such file")
+    objects = subject.client.object
+    await fails(subject, objects.get(C, "some dir/o"), 404, "No such file")
     for body, expected in (("ä", "ä".encode()), (b"\x00\x01", b"\x00\x01"), ("", b"")):
-        assert (await object.put(C, "some dir/ä b#%.txt", body=body)).status_code == 200
-        response = await object.get(C, "some dir/ä b#%.txt")
+        assert (await objects.put(C, "some dir/ä b#%.txt", body=body)).status_code == 200
+        response = await objects.get(C, "some dir/ä b#%.txt")
         assert (response.status_code, response.body) == (200, expected)
-        head = await object.head(C, "/some dir/ä b#%.txt")
+        head = await objects.head(C, "/some dir/ä b#%.txt")
         assert ("Content-Length", str(len(expected))) in list(head.headers.items())
-    assert (await object.delete(C, "some dir/ä b#%.txt")).status_code == 204
-    await fails(subject, object.head(C, "some dir/ä b#%.txt"), 404)
-    await fails(subject, object.delete(C, "some dir/ä b#%.txt"), 404)
+    assert (await objects.delete(C, "some dir/ä b#%.txt")).status_code == 204
+    await fails(subject, objects.head(C, "some dir/ä b#%.txt"), 404)
+    await fails(subject, objects.delete(C, "some dir/ä b#%.txt"), 404)
 
 
 async def test_parts_of_objects_are_got(subject: Subject) -> None:
-    object = subject.client.object
-    await object.put(C, "o", body="0123456789")
+    objects = subject.client.object
+    await objects.put(C, "o", body="0123456789")
     for offset, count, expected in (
         (2, 3, b"234"),
         (8, None, b"89"),
@@ -138,32 +138,32 @@ async def test_parts_of_objects_are_got(subject: Subject) -> None:
         (0, None, b"0123456789"),
         (5, 99, b"56789"),
     ):
-        response = await object.get(C, "o", offset=offset, num_bytes=count)
+        response = await objects.get(C, "o", offset=offset, num_bytes=count)
         assert response.body == expected
         assert response.status_code == (200 if (offset, count) == (0, None) else 206)
-    await fails(subject, object.get(C, "o", offset=10), 416)
+    await fails(subject, objects.get(C, "o", offset=10), 416)
 
 
 async def test_objects_grow_by_appending(subject: Subject) -> None:
-    object = subject.client.object
+    objects = subject.client.object
     for body in ("ab", b"cd", "e"):
-        await object.put(C, "log", body=body, append=True)
-    assert (await object.get(C, "log")).body == b"abcde"
-    await object.put(C, "log", body=bytes(100_000), append=True)
-    await object.put(C, "log", body=b"end", append=True)
-    response = await object.get(C, "log", offset=100_004)
+        await objects.put(C, "log", body=body, append=True)
+    assert (await objects.get(C, "log")).body == b"abcde"
+    await objects.put(C, "log", body=bytes(100_000), append=True)
+    await objects.put(C, "log", body=b"end", append=True)
+    response = await objects.get(C, "log", offset=100_004)
     assert response.body == b"\x00end"
 
 
 async def test_large_objects_and_files_are_streamed(subject: Subject) -> None:
-    object = subject.client.object
+    objects = subject.client.object
     data = bytes(range(256)) * 20_000
     # aiohttp warns of so many plain bytes.
-    await object.put(C, "large", body=io.BytesIO(data) if subject.is_aio else data)
-    assert (await object.get(C, "large")).body == data
-    await object.put(C, "file", body=io.BytesIO(data[:300_000]))
-    assert (await object.get(C, "file")).body == data[:300_000]
-    assert (await object.get(C, "large", offset=1000, num_bytes=70_000)).body == data[1000:71_000]
+    await objects.put(C, "large", body=io.BytesIO(data) if subject.is_aio else data)
+    assert (await objects.get(C, "large")).body == data
+    await objects.put(C, "file", body=io.BytesIO(data[:300_000]))
+    assert (await objects.get(C, "file")).body == data[:300_000]
+    assert (await objects.get(C, "large", offset=1000, num_bytes=70_000)).body == data[1000:71_000]
 
 
 async def test_directories_are_made_and_listed(subject: Subject) -> None:
@@ -301,12 +301,12 @@ async def test_items_are_updated_in_all_ways(subject: Subject) -> None:
 
 
 async def test_items_are_deleted_as_objects(subject: Subject) -> None:
-    kv, object = subject.client.kv, subject.client.object
+    kv, objects = subject.client.kv, subject.client.object
     await kv.put(C, "t", "k", {"a": 1})
     broken = subject.is_aio and subject.is_original  # its kv.delete raises AttributeError
-    await (object.delete(C, "t/k") if broken else kv.delete(C, "t", "k"))
+    await (objects.delete(C, "t/k") if broken else kv.delete(C, "t", "k"))
     await fails(subject, kv.get(C, "t", "k"), 404)
-    await fails(subject, object.delete(C, "t/k"), 404)
+    await fails(subject, objects.delete(C, "t/k"), 404)
 
 
 async def test_tables_are_scanned_with_filters_and_ranges(subject: Subject) -> None:
@@ -498,13 +498,13 @@ async def test_consumer_groups_keep_their_state_in_items(subject: Subject) -> No
 
 
 async def test_what_raises_is_said_by_the_caller(subject: Subject) -> None:
-    object = subject.client.object
-    response = await object.get(C, "none", raise_for_status=subject.never)
+    objects = subject.client.object
+    response = await objects.get(C, "none", raise_for_status=subject.never)
     assert response.status_code == 404
     assert response.body == b'{"ErrorCode":-2,"ErrorMessage":"No such file or directory"}'
-    assert (await object.get(C, "none", raise_for_status=[404])).status_code == 404
-    await object.put(C, "o", body="x")
-    await fails(subject, object.get(C, "o", raise_for_status=[404]), 200)
+    assert (await objects.get(C, "none", raise_for_status=[404])).status_code == 404
+    await objects.put(C, "o", body="x")
+    await fails(subject, objects.get(C, "o", raise_for_status=[404]), 200)
     response = await subject.client.container.list(C, "none", raise_for_status=subject.never)
     assert response.output.error["ErrorCode"] == -2
 

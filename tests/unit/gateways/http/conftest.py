@@ -53,11 +53,11 @@ def dial(gateway: HttpGateway) -> Iterator[Callable[[], Raw]]:
     """Return what opens a connection; all are closed when the test is over."""
     opened: list[Raw] = []
 
-    def open() -> Raw:
+    def connect() -> Raw:
         opened.append(Raw(gateway.host, gateway.port))
         return opened[-1]
 
-    yield open
+    yield connect
     for raw in opened:
         raw.close()
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -18,15 +18,14 @@ from support.http_raw import Raw
 ONE = {"n": {"N": "1"}}
 
 
-def xml(raw: Raw, target: str) -> ElementTree.Element:
+def xml(raw: Raw, target: str) -> ET.Element:
     answer = raw.ask("GET", target)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/xml")
-    return ElementTree.fromstring(answer.body)
+    return ET.fromstring(answer.body)
 
 
 def test_slashes_and_escapes_do_not_matter(raw: Raw) -> None:
     raw.ask("PUT", "//lab///d//%C3%A4%20b%23", "x")
-    assert raw.ask("GET", "/lab/d/ä b#".replace(" ", "%20").replace("#", "%23")).body == b"x"
     assert raw.ask("GET", "/%6cab/d%2F%c3%a4%20b%23/").body == b"x"
 
 
