@@ -117,7 +117,7 @@ INNER = {
     },
     Values: {"want", "is_new", "accept", "end"},
     entrepot.Depot: {"attached", "client"},
-    Table: {"use", "plan", "page", "putting", "updating", "deleting"},
+    Table: {"use", "get_exact", "plan", "page", "putting", "updating", "deleting"},
     Stream: {"use", "append_each", "new_number", "commit", "tail_of", "look"},
     Consumer: {"bells", "must_share", "share", "take", "at"},
     Container: {"use", "tier"},
