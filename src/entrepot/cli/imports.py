@@ -66,7 +66,7 @@ def import_file(table: Table, file: Path, wanted: Wanted, *, hidden: bool) -> Do
     """
     with system_errors(file), file.open("rb") as opened:
         reader = reader_of(opened, file, wanted.form, text_only=wanted.text_only)
-        key_of = key_maker(wanted.key, reader.columns)
+        key_of = key_maker(wanted.key, file, reader.columns)
         work = _Import(table, file, wanted, key_of)
         of_bytes = wanted.form is not Form.PARQUET
         with progress(of_bytes=of_bytes, hidden=hidden) as bar:

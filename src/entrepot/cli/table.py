@@ -92,7 +92,8 @@ def ls(
     for info in found:
         row(made, info["table"], count(info["items"]) + ("+" if info["more"] else ""))
     if any(info["more"] for info in found):
-        made.caption = "`entrepot table count` counts all items"
+        made.caption = "`entrepot table count` counts them all"
+        made.min_width = len(made.caption)
     console().print(made)
 
 
