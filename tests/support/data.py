@@ -19,7 +19,7 @@ from entrepot.layers import containers, entries, streams
 from entrepot.layers.tier import Tier
 from support.homes import memory_directory
 
-__all__ = ["DATA_KINDS", "data_tier", "data_tier_of", "memory_data_tier"]
+__all__ = ["DATA_KINDS", "data_problems", "data_tier", "data_tier_of", "memory_data_tier"]
 
 DATA_KINDS = ("memory", "durable")
 """The executable specification, and LMDB on disk."""
@@ -60,8 +60,19 @@ def data_tier_of(kind: str, directory: Path | None = None) -> Iterator[Tier]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+def data_problems(tier: Tier) -> list[str]:
+    """Return what is wrong with the data layer of a tier, by its own checks."""
+    assert tier.files is not None
+    return [
+        *tier.engine.read(entries.check),
+        *tier.engine.read(streams.check),
+        *tier.files.check(entries.used_files),
+    ]
+
+
 def assert_all_goes(tier: Tier, files: Path) -> None:
-    """Delete all containers; fail if a key or a file stays."""
+    """Delete all containers; fail if a key or a file stays, or something was wrong before."""
+    assert data_problems(tier) == []
     for found in tier.engine.read(entries.list_containers):
         tier.commits.write(containers.delete_container, found.name)
     tier.sweep()
