@@ -465,5 +465,14 @@ def read_shard(
     return Stretch(records, next_sequence, left, behind_ns)
 
 
+def blocks(tx: Transaction, entry: Entry) -> Iterator[tuple[int, Block, int]]:
+    """Yield the first number, the records and the stored size of each block of a shard."""
+    begin = key = RECORD.int(entry.inode)
+    while found := tx.range(key, after(begin), limit=_BLOCKS_AT_ONCE):
+        for at, raw in found:
+            yield _sequence_of(at, begin), _decode_block(raw), len(raw)
+        key = found[-1][0] + b"\x00"
+
+
 def _sequence_of(key: bytes, begin: bytes) -> int:
     return int.from_bytes(key[len(begin) + 1 :], "big")
