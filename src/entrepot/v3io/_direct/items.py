@@ -13,7 +13,7 @@ from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers.attributes import as_attribute, as_attributes
 from entrepot.layers.tables import Range, core
 from entrepot.layers.tables.core import CREATE, MERGE, REPLACE, decode_friendly, find_item
-from entrepot.layers.tables.scan import ALL, EVERYTHING, project
+from entrepot.layers.tables.scan import ALL, EVERYTHING, all_of, project
 from entrepot.v3io._direct.answers import JSON, Answer, filled, item_body, items_body, stamped
 from entrepot.v3io._direct.store import Store
 from entrepot.v3io._direct.works import Shared
@@ -56,7 +56,8 @@ def get_item(store: Store, container: str, arguments: Arguments) -> Response:
     if raw is None:
         raise core.missing_item(f"{place.path}/{key}")
     entry = decode_friendly(raw)
-    output = filled(GetItemOutput, {"item": project(names, key, entry)})
+    item = all_of(entry, raw) if names is ALL else project(names, key, entry)
+    output = filled(GetItemOutput, {"item": item})
     return Answer(
         200,
         output,
