@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from entrepot.v3io.dataplane import Client
-from support.homes import Home, home
+from support.homes import Home, home, peers
 from support.http_server import HttpServer
 
-__all__ = ["home"]
+__all__ = ["home", "peers"]
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ def get_item(store: Store, container: str, arguments: Arguments) -> Response:
     if table is not None and type(key) is str and "/" not in key and key not in _NO_KEYS:
         place = table.place  # the short way, which most go
     else:
+        path = path_of(arguments)
         store.check_name(container)
-        path = posixpath.join(path, key)
         if "/" in key or key in _NO_KEYS:
             at = core.entries.split(path)
             place, key = core.entries.Place(container, at.directory), at.name
@@ -150,10 +150,17 @@ def whole_number(what: str, value: object, default: int) -> int:
 
 
 def path_of(arguments: Arguments) -> str:
-    """Return the path of an item; a key that begins with a slash is one of the container."""
+    """Return the path of an item; a key that begins with a slash is one of the container.
+
+    Raises:
+        LimitError: The key is empty.
+    """
     table_path: str = arguments["table_path"]
     key: str = arguments["key"]
-    return posixpath.join(table_path, key)
+    path = posixpath.join(table_path, key)
+    if not path or path.endswith("/"):
+        raise LimitError(f"the key of an item is empty in {path!r}")
+    return path
 
 
 def put_item(store: Store, container: str, arguments: Arguments) -> Shared:

@@ -22,6 +22,7 @@ from entrepot.v3io.dataplane.request import Arguments, encode_create_schema
 from entrepot.v3io.dataplane.response import Response
 
 __all__ = [
+    "check_path",
     "create_schema",
     "delete_item",
     "delete_object",
@@ -66,7 +67,7 @@ def get_container_contents(store: Store, container: str, arguments: Arguments) -
 
 def head_object(store: Store, container: str, arguments: Arguments) -> Response:
     """Look whether there is an object or a directory."""
-    path = _path(container, arguments)
+    path = check_path(container, arguments)
     store.check_name(container)
     info = store.container(container).info(path)
     size = 0 if info.is_directory else info.size
@@ -78,7 +79,7 @@ def head_object(store: Store, container: str, arguments: Arguments) -> Response:
 
 def get_object(store: Store, container: str, arguments: Arguments) -> Response:
     """Read an object, or a part of it."""
-    path = _path(container, arguments)
+    path = check_path(container, arguments)
     offset = whole_number("offset", arguments.get("offset"), 0)
     count = whole_number("num_bytes", arguments.get("num_bytes"), 0)
     if offset < 0 or count < 0:
@@ -125,7 +126,7 @@ def _whole(data: bytes, modified_ns: int, span: str = "") -> Response:
 
 def put_object(store: Store, container: str, arguments: Arguments) -> Shared | Alone:
     """Write an object, add to it, or make a directory."""
-    path = _path(container, arguments)
+    path = check_path(container, arguments)
     body: Any = arguments.get("body")
     body = b"" if body is None else body
     target = store.container(container)
@@ -153,7 +154,7 @@ def create_schema(store: Store, container: str, arguments: Arguments) -> Shared 
 
 def delete_object(store: Store, container: str, arguments: Arguments) -> Shared:
     """Delete an object or an empty directory."""
-    return _deleting(store, container, _path(container, arguments))
+    return _deleting(store, container, check_path(container, arguments))
 
 
 def delete_item(store: Store, container: str, arguments: Arguments) -> Shared:
@@ -176,8 +177,12 @@ def _done(_: object) -> Response:
     return Answer(200)
 
 
-def _path(container: str, arguments: Arguments) -> str:
-    """Return the path of an object; raises as over HTTP if it is empty, or no string."""
+def check_path(container: str | None, arguments: Arguments) -> str:
+    """Return the path of an object.
+
+    Raises:
+        IndexError: It is empty: as over HTTP.
+    """
     path: str = arguments["path"]
-    url_join(container, path)
+    url_join(container or "", path)
     return path

@@ -23,7 +23,7 @@ class _Operation(NamedTuple):
     name: str
     """For `_protocol.refusal_of`."""
     run: Callable[..., Any]
-    check: Callable[[Arguments], None] | None = None
+    check: Callable[[str | None, Arguments], object] | None = None
     """Of a read: what raises before it is done."""
 
 
@@ -32,8 +32,8 @@ _READS: Final[dict[Encoder, _Operation]] = {
     request.encode_get_items: _Operation("items", items.get_items),
     request.encode_get_containers: _Operation("container", objects.get_containers),
     request.encode_get_container_contents: _Operation("container", objects.get_container_contents),
-    request.encode_head_object: _Operation("head", objects.head_object),
-    request.encode_get_object: _Operation("object", objects.get_object),
+    request.encode_head_object: _Operation("head", objects.head_object, objects.check_path),
+    request.encode_get_object: _Operation("object", objects.get_object, objects.check_path),
     request.encode_describe_stream: _Operation("describe", streams.describe_stream),
     request.encode_seek_shard: _Operation("seek", streams.seek_shard, streams.check_seek),
     request.encode_get_records: _Operation("get", streams.get_records),
@@ -109,7 +109,7 @@ def prepare(
     operation = _READS.get(encoder)
     if operation is not None:
         if operation.check is not None:
-            operation.check(arguments)
+            operation.check(container, arguments)
         run = functools.partial(operation.run, store, container, arguments)
         return Work(operation.name, output, Alone(run), is_read=True)
     operation = _WRITES.get(encoder)

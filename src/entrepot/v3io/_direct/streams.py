@@ -106,7 +106,7 @@ def _stream(store: Store, container: str, arguments: Arguments) -> Stream:
 # Reading.
 
 
-def check_seek(arguments: Arguments) -> None:
+def check_seek(container: str | None, arguments: Arguments) -> None:
     """Refuse a seek of no known type.
 
     Raises:
@@ -121,7 +121,7 @@ def check_seek(arguments: Arguments) -> None:
 
 def seek_shard(store: Store, container: str, arguments: Arguments) -> Response:
     """Return a location in a shard."""
-    check_seek(arguments)
+    check_seek(container, arguments)
     stream = _stream(store, container, arguments)
     shard = whole_number("shard_id", arguments["shard_id"], -1)
     location = encode_location(Location(shard, stream.seek(shard, _since(arguments))))
