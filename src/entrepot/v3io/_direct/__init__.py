@@ -8,7 +8,7 @@ and whose body and headers are made if somebody looks at them.
 
 from __future__ import annotations
 
-from entrepot.v3io._direct.operations import Work, complete, do, is_read, prepare
+from entrepot.v3io._direct.operations import Work, complete, do, is_read, is_slow, prepare
 from entrepot.v3io._direct.store import CLOSED, Store
 
-__all__ = ["CLOSED", "Store", "Work", "complete", "do", "is_read", "prepare"]
+__all__ = ["CLOSED", "Store", "Work", "complete", "do", "is_read", "is_slow", "prepare"]

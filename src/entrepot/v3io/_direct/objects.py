@@ -7,7 +7,7 @@ import posixpath
 from typing import Any, Final
 
 from entrepot import settings
-from entrepot.errors import ConflictError, LimitError, NotFoundError
+from entrepot.errors import ConflictError, EntrepotError, LimitError, NotFoundError
 from entrepot.layers import entries
 from entrepot.v3io import _protocol
 from entrepot.v3io._direct import listings
@@ -30,6 +30,7 @@ __all__ = [
     "get_containers",
     "get_object",
     "head_object",
+    "is_large",
     "put_object",
 ]
 
@@ -106,6 +107,15 @@ def get_object(store: Store, container: str, arguments: Arguments) -> Response:
         data = reader.read(count or -1)
         span = f"bytes {offset}-{offset + len(data) - 1}/{info.size}"
         return _whole(data, info.modified_ns, span)
+
+
+def is_large(store: Store, container: str | None, arguments: Arguments) -> bool:
+    """Tell whether an object is so large that reading it keeps others waiting."""
+    try:
+        size = store.container(container or "").info(check_path(container, arguments)).size
+    except EntrepotError:
+        return False  # to read it says the same
+    return size > settings.MIB
 
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}

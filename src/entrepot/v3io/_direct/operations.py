@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+from entrepot import settings
 from entrepot.errors import EntrepotError
 from entrepot.v3io._direct import items, objects, streams
 from entrepot.v3io._direct.answers import refused
@@ -16,7 +17,7 @@ from entrepot.v3io.dataplane import request
 from entrepot.v3io.dataplane.request import Arguments, Encoder, Output
 from entrepot.v3io.dataplane.response import Response
 
-__all__ = ["Work", "complete", "do", "is_read", "prepare"]
+__all__ = ["Work", "complete", "do", "is_read", "is_slow", "prepare"]
 
 
 class _Operation(NamedTuple):
@@ -70,6 +71,20 @@ class Work:
 def is_read(encoder: Encoder) -> bool:
     """Tell whether an operation changes nothing."""
     return encoder in _READS
+
+
+def is_slow(store: Store, container: str | None, encoder: Encoder, arguments: Arguments) -> bool:
+    """Tell whether an operation moves many bytes, of which it is not known how many."""
+    if encoder is request.encode_get_object:
+        return not store.is_closed and objects.is_large(store, container, arguments)
+    if encoder is not request.encode_put_object:
+        return False
+    body = arguments.get("body")
+    if arguments.get("append"):
+        return True
+    return body is not None and not (
+        isinstance(body, str | bytes | bytearray) and len(body) <= settings.BODY_INLINE_BYTES_MAX
+    )
 
 
 def do(
