@@ -92,12 +92,32 @@ class Container:
             files.sync(written)
             self._commit_body(at, NewBody(b"", written.number, written.size))
 
+    def putting(self, path: str, data: Data) -> Call | None:
+        """Return the write that `put` does, for faces and gateways.
+
+        It results in what was there before, for `swept`. Of what is large, or may be, there is
+        none: it must be written to a file before.
+        """
+        if isinstance(data, (bytes, bytearray, memoryview, str)):
+            head, rest = _head(data)
+            if rest is None:
+                return self._putting_body(entries.split(path), NewBody(head))
+        return None
+
+    def _putting_body(self, at: Path, body: NewBody) -> Call:
+        inodes, now_ns = self._inodes(at), time.time_ns()
+        return Call(core.put_body, self.name, at, body, self._tier.files, inodes, now_ns)
+
     def _commit_body(self, at: Path, body: NewBody) -> None:
-        old = self._tier.commits.write(
-            core.put_body, self.name, at, body, self._tier.files, self._inodes(at), time.time_ns()
-        )
-        if old is not None and entries.leaves_trash(old):
+        self.swept(self._commit(self._putting_body(at, body)))
+
+    def swept(self, gone: Entry | None) -> None:
+        """Remove what is left of an entry that was replaced or deleted."""
+        if gone is not None and entries.leaves_trash(gone):
             self._tier.sweep()
+
+    def _commit(self, call: Call) -> Any:
+        return self._tier.commits.write(call.fn, *call.args)
 
     def append(self, path: str, data: Data) -> None:
         """Append bytes to an object, made if it is not there. Appends do not mix.
@@ -178,10 +198,12 @@ class Container:
         Raises:
             ConflictError: One of them is an object.
         """
+        self._commit(self.making_directory(path))
+
+    def making_directory(self, path: str) -> Call:
+        """Return the write that `make_directory` does: for faces and gateways."""
         at = entries.split(path)
-        self._tier.commits.write(
-            core.make_directory, self.name, at, self._inodes(at), time.time_ns()
-        )
+        return Call(core.make_directory, self.name, at, self._inodes(at), time.time_ns())
 
     def delete(self, path: str, *, recursive: bool = False) -> None:
         """Delete an object with its attributes, or a directory.
@@ -200,9 +222,14 @@ class Container:
             if not at.name:
                 self._engine.read(entries.get_container, self.name)  # refuses one that is not there
                 return
-        gone = self._tier.commits.write(core.delete, self.name, at)
-        if entries.leaves_trash(gone):
-            self._tier.sweep()
+        self.swept(self._commit(self.deleting(path)))
+
+    def deleting(self, path: str) -> Call:
+        """Return the write that `delete` does of one entry, for faces and gateways.
+
+        It results in what was there, for `swept`.
+        """
+        return Call(core.delete, self.name, entries.split(path))
 
     def _delete_below(self, directory: str) -> None:
         behind: str | None = ""

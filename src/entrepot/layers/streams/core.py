@@ -432,9 +432,10 @@ def read_shard(
         )
     records: list[Record] = []
     key, size, next_sequence = found[0][0], 0, sequence
+    # As many blocks as are needed if all are like the first: they may be large.
+    blocks = limit // len(_decode_block(found[0][1]).records) + 1
     while len(records) < limit and size < bytes_max and next_sequence <= entry.last_sequence:
-        # Mostly one block is enough for a small limit.
-        for at, raw in tx.range(key, after(begin), limit=min(limit, _BLOCKS_AT_ONCE)):
+        for at, raw in tx.range(key, after(begin), limit=min(blocks, _BLOCKS_AT_ONCE)):
             key = at
             block = _decode_block(raw)
             skipped = max(sequence - _sequence_of(key, begin), 0)

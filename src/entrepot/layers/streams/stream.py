@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from entrepot import settings
 from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers import entries
 from entrepot.layers.attributes import Timestamp
+from entrepot.layers.commits import Call
 from entrepot.layers.entries import Path
 from entrepot.layers.streams import core
 from entrepot.layers.streams.core import Appended, New, Record, ShardError, Stretch
@@ -100,6 +101,16 @@ class Stream:
             ExistsError: There is something of that name.
             LimitError: A number is out of range.
         """
+        self._commit(self.creating(shards, retention_s=retention_s, exist_ok=exist_ok))
+
+    def creating(
+        self,
+        shards: int,
+        *,
+        retention_s: int = settings.RETENTION_S_DEFAULT,
+        exist_ok: bool = False,
+    ) -> Call:
+        """Return the write that `create` does: for faces and gateways."""
         check_shards(shards)
         if not 1 <= retention_s <= settings.RETENTION_S_MAX:
             raise LimitError(
@@ -108,9 +119,7 @@ class Stream:
         ids = self._tier.ids
         inodes = [ids.next() for _ in range(shards + self.path.whole.count("/") + 2)]
         stream = core.StreamRecord(shards, retention_s)
-        self._tier.commits.write(
-            _create, self.container, self.path, stream, inodes, time.time_ns(), exist_ok
-        )
+        return Call(_create, self.container, self.path, stream, inodes, time.time_ns(), exist_ok)
 
     def info(self) -> StreamInfo:
         """Return what the stream is.
@@ -128,9 +137,13 @@ class Stream:
             LimitError: It has more than that already.
             NotFoundError: It is not there.
         """
+        self._commit(self.resizing(shards))
+
+    def resizing(self, shards: int) -> Call:
+        """Return the write that `resize` does: for faces and gateways."""
         check_shards(shards)
         inodes = [self._tier.ids.next() for _ in range(shards)]
-        self._tier.commits.write(_resize, self.container, self.path, shards, inodes, time.time_ns())
+        return Call(_resize, self.container, self.path, shards, inodes, time.time_ns())
 
     def delete(self) -> None:
         """Delete the stream with all its records.
@@ -201,15 +214,18 @@ class Stream:
         self, records: Sequence[New], *, all_or_none: bool = False
     ) -> list[Appended | ShardError]:
         """Append records in one transaction, each on its own: for faces and gateways."""
+        return self._commit(self.appending(records, all_or_none=all_or_none)) if records else []
+
+    def appending(self, records: Sequence[New], *, all_or_none: bool = False) -> Call:
+        """Return the write that `append_each` does."""
         records = [_checked_record(record) for record in records]
-        if not records:
-            return []
         turn = next(self._turn)
         for _ in records[1:]:
             next(self._turn)
-        return self._tier.commits.write(
-            _append, self.container, self.path, records, turn, time.time_ns(), all_or_none
-        )
+        return Call(_append, self.container, self.path, records, turn, time.time_ns(), all_or_none)
+
+    def _commit(self, call: Call) -> Any:
+        return self._tier.commits.write(call.fn, *call.args)
 
     # Reading.
 

@@ -169,7 +169,10 @@ class Table:
             return default
         if raw is None:
             return default
-        return scan.project(scan.names_of(names), name, core.decode_friendly(raw))
+        entry = core.decode_friendly(raw)
+        if names is None:
+            return scan.all_of(entry, raw)
+        return scan.project(scan.names_of(names), name, entry)
 
     def get_many(
         self, keys: Sequence[str], names: str | Sequence[str] | None = None
