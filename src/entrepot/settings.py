@@ -59,6 +59,9 @@ WAIT_SLICE_S: Final = 1.0
 SPIN_COUNT: Final = 100
 """Looks at a bell before sleeping on it: about 10 microseconds, which steadies latency."""
 
+SECONDS_MAX: Final = 10**10
+"""Of delays and times to live: three centuries, which a count of microseconds holds."""
+
 LOOK_COUNT: Final = 60
 """Looks for a value before joining the line: about 50 microseconds, less than a sleep costs."""
 

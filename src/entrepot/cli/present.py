@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 import time
@@ -64,8 +65,8 @@ def console(*, stderr: bool = False) -> Console:
 
 def emit(document: Any) -> None:
     """Print one JSON document."""
-    text = msgspec.json.format(msgspec.json.encode(plain(document)), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    # Not msgspec: names that are no text are to come out as escapes.
+    sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=False) + "\n")
 
 
 def fail(error: EntrepotError) -> None:

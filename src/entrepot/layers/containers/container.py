@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tempfile
@@ -12,11 +13,12 @@ from typing import IO, Any, Final, TypeAlias, cast
 from entrepot import settings
 from entrepot.arena.files import Files, Written
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import LimitError, NotFoundError, TypeMismatchError
+from entrepot.errors import CorruptError, LimitError, NotFoundError, TypeMismatchError
 from entrepot.layers import entries
+from entrepot.layers.commits import Call
 from entrepot.layers.containers import core
 from entrepot.layers.containers.core import Changed, Info, NewBody
-from entrepot.layers.entries import INLINE, Entry, Path
+from entrepot.layers.entries import Entry, Path
 from entrepot.layers.tier import Tier
 
 __all__ = ["Container", "Data", "ObjectReader", "sweep"]
@@ -90,12 +92,32 @@ class Container:
             files.sync(written)
             self._commit_body(at, NewBody(b"", written.number, written.size))
 
+    def putting(self, path: str, data: Data) -> Call | None:
+        """Return the write that `put` does, for faces and gateways.
+
+        It results in what was there before, for `swept`. Of what is large, or may be, there is
+        none: it must be written to a file before.
+        """
+        if isinstance(data, (bytes, bytearray, memoryview, str)):
+            head, rest = _head(data)
+            if rest is None:
+                return self._putting_body(entries.split(path), NewBody(head))
+        return None
+
+    def _putting_body(self, at: Path, body: NewBody) -> Call:
+        inodes, now_ns = self._inodes(at), time.time_ns()
+        return Call(core.put_body, self.name, at, body, self._tier.files, inodes, now_ns)
+
     def _commit_body(self, at: Path, body: NewBody) -> None:
-        old = self._tier.commits.write(
-            core.put_body, self.name, at, body, self._tier.files, self._inodes(at), time.time_ns()
-        )
-        if old is not None and entries.leaves_trash(old):
+        self.swept(self._commit(self._putting_body(at, body)))
+
+    def swept(self, gone: Entry | None) -> None:
+        """Remove what is left of an entry that was replaced or deleted."""
+        if gone is not None and entries.leaves_trash(gone):
             self._tier.sweep()
+
+    def _commit(self, call: Call) -> Any:
+        return self._tier.commits.write(call.fn, *call.args)
 
     def append(self, path: str, data: Data) -> None:
         """Append bytes to an object, made if it is not there. Appends do not mix.
@@ -109,61 +131,66 @@ class Container:
             if rest is not None:
                 for piece in _pieces(head, rest):
                     spool.write(piece)
-                spool.seek(0)
-            while not self._try_append(
-                at, head, None if rest is None else cast("IO[bytes]", spool)
-            ):
+            given = None if rest is None else cast("IO[bytes]", spool)
+            while not self._try_append(at, head, given):
                 pass
 
     def _try_append(self, at: Path, head: bytes, spool: IO[bytes] | None) -> bool:
         """Append what is given; False if somebody else changed the object meanwhile."""
-        limit = settings.BODY_INLINE_BYTES_MAX if spool is None else -1
-        seen = self._tier.commits.write(
-            core.extend_inline, self.name, at, head, limit, self._inodes(at), time.time_ns()
-        )
-        if seen is None and spool is None:
-            return True
-        if seen is None:
-            seen = self._engine.read(core.find, self.name, at)
+        if spool is None:
+            limit = settings.BODY_INLINE_BYTES_MAX
+            args = self.name, at, head, limit, self._inodes(at), time.time_ns()
+            if self._tier.commits.write(core.extend_inline, *args) is None:
+                return True
+        else:
+            spool.seek(0)
+        pieces = iter((head,)) if spool is None else _pieces_of(spool)
+        seen = self._engine.read(core.find_appendable, self.name, at)
         try:
-            if seen.body > INLINE:
-                return self._append_to_file(at, seen, head, spool)
-            self._move_to_file(at, seen, head, spool)
-        except (Changed, FileNotFoundError):
-            if spool is not None:
-                spool.seek(0)
+            if seen is not None and seen.data is None:
+                self._append_to_file(at, seen.entry, pieces)
+            else:
+                self._move_to_file(at, seen, pieces)
+        except FileNotFoundError:
+            if seen is not None:
+                with contextlib.suppress(NotFoundError):
+                    self._check_changed(at, seen.entry)
+            return False
+        except Changed:
             return False
         return True
 
-    def _append_to_file(self, at: Path, seen: Entry, head: bytes, spool: IO[bytes] | None) -> bool:
+    def _append_to_file(self, at: Path, seen: Entry, pieces: Iterator[bytes]) -> None:
         files = self._files()
         with files.appending(seen.body) as fd:
-            now = self._engine.read(core.find, self.name, at)
-            if now.body != seen.body:
-                return False
-            end = now.size
-            for piece in [head] if spool is None else iter(lambda: spool.read(_PIECE_BYTES), b""):
+            now = self._engine.read(core.find_appendable, self.name, at)
+            if now is None or now.entry.body != seen.body:
+                raise Changed
+            end = now.entry.size
+            for piece in pieces:
                 files.write_at(fd, end, piece)
                 end += len(piece)
             files.sync_at(fd)
-            self._engine.write(core.extend_file, self.name, at, now, end, time.time_ns())
-        return True
+            self._engine.write(core.extend_file, self.name, at, now.entry, end, time.time_ns())
 
-    def _move_to_file(self, at: Path, seen: Entry, head: bytes, spool: IO[bytes] | None) -> None:
-        body = self._engine.read(core.find_body, self.name, at)
-        if (body.entry.inode, body.entry.size) != (seen.inode, seen.size) or body.data is None:
-            raise Changed
+    def _move_to_file(self, at: Path, seen: core.Body | None, pieces: Iterator[bytes]) -> None:
         files = self._files()
         with files.writing() as written:
-            written.write(body.data)
-            if spool is None:
-                written.write(head)
-            else:
-                for piece in iter(lambda: spool.read(_PIECE_BYTES), b""):
-                    written.write(piece)
+            if seen is not None:
+                written.write(seen.data or b"")
+            for piece in pieces:
+                written.write(piece)
             files.sync(written)
-            new = NewBody(b"", written.number, written.size)
-            self._engine.write(core.replace_body, self.name, at, seen, new, files, time.time_ns())
+            self._engine.write(
+                core.replace_body,
+                self.name,
+                at,
+                None if seen is None else seen.entry,
+                NewBody(b"", written.number, written.size),
+                files,
+                self._inodes(at),
+                time.time_ns(),
+            )
 
     def make_directory(self, path: str) -> None:
         """Make a directory, and those above it; one that is there is left as it is.
@@ -171,10 +198,12 @@ class Container:
         Raises:
             ConflictError: One of them is an object.
         """
+        self._commit(self.making_directory(path))
+
+    def making_directory(self, path: str) -> Call:
+        """Return the write that `make_directory` does: for faces and gateways."""
         at = entries.split(path)
-        self._tier.commits.write(
-            core.make_directory, self.name, at, self._inodes(at), time.time_ns()
-        )
+        return Call(core.make_directory, self.name, at, self._inodes(at), time.time_ns())
 
     def delete(self, path: str, *, recursive: bool = False) -> None:
         """Delete an object with its attributes, or a directory.
@@ -191,21 +220,33 @@ class Container:
         if recursive:
             self._delete_below(at.whole)
             if not at.name:
+                self._engine.read(entries.get_container, self.name)  # refuses one that is not there
                 return
-        gone = self._tier.commits.write(core.delete, self.name, at)
-        if entries.leaves_trash(gone):
-            self._tier.sweep()
+        self.swept(self._commit(self.deleting(path)))
+
+    def deleting(self, path: str) -> Call:
+        """Return the write that `delete` does of one entry, for faces and gateways.
+
+        It results in what was there, for `swept`.
+        """
+        return Call(core.delete, self.name, entries.split(path))
 
     def _delete_below(self, directory: str) -> None:
-        try:
-            found = list(self.list(directory))
-        except NotFoundError:
-            return  # it is an object, or nothing
-        for entry in found:
-            if entry.is_directory:
-                self._delete_below(entry.path)
-            self._tier.commits.write(core.delete, self.name, entries.split(entry.path))
-        self._tier.sweep()
+        behind: str | None = ""
+        while behind is not None:
+            try:
+                page, behind = self.page(directory, behind)
+            except NotFoundError:
+                return  # it is an object, or nothing
+            for entry in page:
+                if entry.is_directory:
+                    self._delete_below(entry.path)
+            calls = [Call(core.delete, self.name, entries.split(entry.path)) for entry in page]
+            self._tier.commits.write_all(calls)
+            for call in calls:
+                if call.error is not None and not isinstance(call.error, NotFoundError):
+                    raise call.error  # else somebody deleted it meanwhile
+            self._tier.sweep()
 
     # Reading.
 
@@ -234,6 +275,7 @@ class Container:
 
         Raises:
             ConflictError: It is a directory.
+            CorruptError: Its file is gone.
             NotFoundError: It is not there.
         """
         at = entries.split(path)
@@ -244,7 +286,17 @@ class Container:
             fd = self._files().open(body.entry.body)
             if fd is not None:
                 return ObjectReader(core.info_of(at.whole, body.entry), None, fd)
-            # It was replaced or deleted in between: look again.
+            self._check_changed(at, body.entry)
+
+    def _check_changed(self, at: Path, seen: Entry) -> None:
+        """Refuse an object whose file is not there, unless it was changed or deleted meanwhile.
+
+        Raises:
+            CorruptError: It was not: a file goes after all that refers to it.
+            NotFoundError: It was deleted.
+        """
+        if self._engine.read(core.find, self.name, at).body == seen.body:
+            raise CorruptError(f"the body of {self.name}/{at.whole} is gone from the disk")
 
     def info(self, path: str) -> Info:
         """Return what is known of an object or directory.

@@ -128,8 +128,9 @@ class Consumer:
         if not self._is_open:
             raise ClosedError("the consumer is closed")
         if self._read:
-            done, self._read = self._read, {}
-            self._stream.commit(_commit, self._inode, self.group, self._session, self._number, done)
+            at = self._inode, self.group, self._session, self._number
+            self._stream.commit(_commit, *at, self._read)
+            self._read = {}
 
     def close(self) -> None:
         """Leave the group; may be repeated."""

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from entrepot import settings
 from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers import entries
 from entrepot.layers.attributes import Timestamp
+from entrepot.layers.commits import Call
 from entrepot.layers.entries import Path
 from entrepot.layers.streams import core
 from entrepot.layers.streams.core import Appended, New, Record, ShardError, Stretch
@@ -100,6 +101,16 @@ class Stream:
             ExistsError: There is something of that name.
             LimitError: A number is out of range.
         """
+        self._commit(self.creating(shards, retention_s=retention_s, exist_ok=exist_ok))
+
+    def creating(
+        self,
+        shards: int,
+        *,
+        retention_s: int = settings.RETENTION_S_DEFAULT,
+        exist_ok: bool = False,
+    ) -> Call:
+        """Return the write that `create` does: for faces and gateways."""
         check_shards(shards)
         if not 1 <= retention_s <= settings.RETENTION_S_MAX:
             raise LimitError(
@@ -108,9 +119,7 @@ class Stream:
         ids = self._tier.ids
         inodes = [ids.next() for _ in range(shards + self.path.whole.count("/") + 2)]
         stream = core.StreamRecord(shards, retention_s)
-        self._tier.commits.write(
-            _create, self.container, self.path, stream, inodes, time.time_ns(), exist_ok
-        )
+        return Call(_create, self.container, self.path, stream, inodes, time.time_ns(), exist_ok)
 
     def info(self) -> StreamInfo:
         """Return what the stream is.
@@ -124,12 +133,17 @@ class Stream:
         """Add shards, which can be used at once. What a key's shard is changes with that.
 
         Raises:
+            ConflictError: Something else has the name of a shard that is to be added.
             LimitError: It has more than that already.
             NotFoundError: It is not there.
         """
+        self._commit(self.resizing(shards))
+
+    def resizing(self, shards: int) -> Call:
+        """Return the write that `resize` does: for faces and gateways."""
         check_shards(shards)
         inodes = [self._tier.ids.next() for _ in range(shards)]
-        self._tier.commits.write(_resize, self.container, self.path, shards, inodes, time.time_ns())
+        return Call(_resize, self.container, self.path, shards, inodes, time.time_ns())
 
     def delete(self) -> None:
         """Delete the stream with all its records.
@@ -200,21 +214,18 @@ class Stream:
         self, records: Sequence[New], *, all_or_none: bool = False
     ) -> list[Appended | ShardError]:
         """Append records in one transaction, each on its own: for faces and gateways."""
-        for record in records:
-            if len(record.data) > settings.RECORD_BYTES_MAX:
-                raise LimitError(
-                    f"a record has {len(record.data)} bytes, "
-                    f"at most {settings.RECORD_BYTES_MAX} are allowed",
-                    "store it as an object, and its path as the record",
-                )
-        if not records:
-            return []
+        return self._commit(self.appending(records, all_or_none=all_or_none)) if records else []
+
+    def appending(self, records: Sequence[New], *, all_or_none: bool = False) -> Call:
+        """Return the write that `append_each` does."""
+        records = [_checked_record(record) for record in records]
         turn = next(self._turn)
         for _ in records[1:]:
             next(self._turn)
-        return self._tier.commits.write(
-            _append, self.container, self.path, records, turn, time.time_ns(), all_or_none
-        )
+        return Call(_append, self.container, self.path, records, turn, time.time_ns(), all_or_none)
+
+    def _commit(self, call: Call) -> Any:
+        return self._tier.commits.write(call.fn, *call.args)
 
     # Reading.
 
@@ -326,11 +337,13 @@ class Stream:
             since: Where shards begin of which nothing was committed.
 
         Raises:
+            LimitError: The group's name is empty or too long.
             NotFoundError: The stream is not there.
+            TypeMismatchError: The group's name is no string.
         """
         from entrepot.layers.streams.consumer import Consumer
 
-        return Consumer(self, group, since)
+        return Consumer(self, checked_group(group), since)
 
     def groups(self) -> list[GroupInfo]:
         """Return the consumer groups, by name."""
@@ -430,6 +443,59 @@ def as_bytes(data: object, what: str) -> bytes:
     raise TypeMismatchError(f"{what} is a {type(data).__name__}", "give bytes or a string")
 
 
+def _checked_record(record: New) -> New:
+    """Return a record as transactions take it.
+
+    Raises:
+        LimitError: It is too large, or its key is no Unicode or too long.
+        TypeMismatchError: A part of it is of another type.
+    """
+    data, shard, key, info = record
+    if type(data) is not bytes or (info is not None and type(info) is not bytes):
+        data = as_bytes(data, "a record")
+        info = None if info is None else as_bytes(info, "the info of a record")
+    if shard is not None and type(shard) is not int:
+        raise TypeMismatchError(f"a shard is {shard!r}, a {type(shard).__name__}", "give an int")
+    if key is not None:
+        _check_key(key)
+    if len(data) > settings.RECORD_BYTES_MAX:
+        raise LimitError(
+            f"a record has {len(data)} bytes, at most {settings.RECORD_BYTES_MAX} are allowed",
+            "store it as an object, and its path as the record",
+        )
+    return New(data, shard, key, info)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise TypeMismatchError(
+            f"a partition key is {key!r}, a {type(key).__name__}", "give a string"
+        )
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise LimitError(f"the partition key {key!r} is no Unicode text") from error
+
+
+def checked_group(group: object) -> str:
+    """Return the name of a consumer group.
+
+    Raises:
+        LimitError: It is empty or too long.
+        TypeMismatchError: It is no string.
+    """
+    if not isinstance(group, str):
+        raise TypeMismatchError(
+            f"a consumer group is named {group!r}, a {type(group).__name__}", "give a string"
+        )
+    if not 0 < len(group) <= settings.ENTRY_NAME_CHARS_MAX:
+        raise LimitError(
+            f"the name of a consumer group has {len(group)} characters, "
+            f"1 to {settings.ENTRY_NAME_CHARS_MAX} are allowed"
+        )
+    return group
+
+
 def checked_since(since: object) -> int | str | Timestamp:
     """Return where to begin, as transactions take it.
 
@@ -490,19 +556,16 @@ def _append(
     all_or_none: bool,
 ) -> list[Appended | ShardError]:
     number = entries.get_container(tx, container).id
-    if all_or_none:
-        _, stream = core.get_stream(tx, number, path)
-        for record in records:
-            if record.shard is not None and not 0 <= record.shard < stream.shards:
-                raise ShardError(record.shard, stream.shards, path)
-    return core.append_records(tx, number, path, records, turn, now_ns)
+    return core.append_records(tx, number, path, records, turn, now_ns, all_or_none=all_or_none)
 
 
 def _trim(tx: Transaction, container: str, path: Path, shard: int, now_ns: int) -> tuple[int, int]:
     """Drop blocks of one shard; return how many shards there are, and how many blocks went."""
     number = entries.get_container(tx, container).id
     _, stream = core.get_stream(tx, number, path)
-    entry = core.get_shard(tx, number, path, shard)
+    entry = core.find_shard(tx, number, path, shard)
+    if entry is None:
+        return stream.shards, 0
     before_ns = now_ns - stream.retention_s * 1_000_000_000
     dropped = core.trim_shard(tx, entry, before_ns, settings.BATCH_KEYS)
     if dropped:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -26,15 +27,28 @@ from entrepot.layers import entries
 from entrepot.layers.attributes import MISSING, exact_hook, friendly_hook
 from entrepot.layers.entries import DIRECTORIES, KIND_AT, Place
 from entrepot.layers.expressions import Condition
-from entrepot.layers.tables.core import SYSTEM, Loaded, is_hidden
+from entrepot.layers.tables.core import SYSTEM, Item, Loaded, decode_exact, is_hidden, resolve
 
-__all__ = ["ALL", "EVERYTHING", "Page", "Plan", "Range", "Row", "names_of", "plan", "project"]
+__all__ = [
+    "ALL",
+    "EVERYTHING",
+    "Page",
+    "Plan",
+    "Range",
+    "Row",
+    "all_of",
+    "names_of",
+    "plan",
+    "project",
+]
 
 ALL: Final = ("*",)
 """The attributes that users set, but for the hidden ones."""
 EVERYTHING: Final = ("**",)
 """These, the hidden and the system attributes."""
 
+_NO_FIELD: Final = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]')
+_HIDING: Final = b"__"
 Row = tuple[str, dict[str, Any]]
 """The name of an item, and of its attributes those that were asked for."""
 _Filter = Callable[[str, bytes], bool]
@@ -98,6 +112,8 @@ class Plan(NamedTuple):
     """A scan, worked out."""
 
     passes: _Filter | None
+    wants_name: bool
+    """Whether the filter asks for the name; else it is given none."""
     read: _Reader
     range: Range
     limit: int
@@ -125,7 +141,7 @@ class Plan(NamedTuple):
 def _walk(
     tx: Transaction, plan: Plan, begin: bytes, first: bytes, end: bytes, place: Place
 ) -> Page:
-    passes, read, limit = plan.passes, plan.read, plan.limit
+    passes, read, limit, wants_name = plan.passes, plan.read, plan.limit, plan.wants_name
     segment, segments = plan.range.segment, plan.range.segments
     rows: list[Row] = []
     offset, size = len(begin) + 1, 0
@@ -139,11 +155,15 @@ def _walk(
         for key, raw in found:
             if segments > 1 and zlib.crc32(key[offset:-1]) % segments != segment:
                 continue
-            name = entries.name_of(key, begin)
-            if raw[KIND_AT] in DIRECTORIES or (passes is not None and not passes(name, raw)):
+            if raw[KIND_AT] in DIRECTORIES:
                 continue
+            if passes is not None:
+                name = entries.name_of(key, begin) if wants_name else ""
+                if not passes(name, raw):
+                    continue
             if len(rows) >= limit or size >= settings.PAGE_BYTES_MAX:
                 return Page(rows, rows[-1][0])
+            name = entries.name_of(key, begin)  # mostly here: those that pass are few
             rows.append((name, read(name, raw)))
             size += len(raw)
         if len(found) < stretch:
@@ -181,6 +201,7 @@ def plan(
         raise LimitError(f"a page of {limit} items, at least 1 is needed")
     return Plan(
         None if where is None else _filter(where),
+        where is not None and "__name" in where.names,
         _reader(names, exact),
         which,
         min(limit, settings.PAGE_ITEMS_MAX),
@@ -197,7 +218,7 @@ def names_of(names: str | Sequence[str] | None) -> tuple[str, ...]:
         return ALL
     if isinstance(names, str):
         return (names,)
-    found = tuple(names)
+    found = tuple(dict.fromkeys(names))
     if not all(isinstance(name, str) for name in found):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
         raise TypeMismatchError(f"{found!r} are no names of attributes", "names are strings")
     if "**" in found:
@@ -211,11 +232,13 @@ def names_of(names: str | Sequence[str] | None) -> tuple[str, ...]:
 def _filter(where: Condition) -> _Filter:
     """Return what tells whether a record passes: it decodes what the filter names."""
     wanted = sorted(name for name in where.names if name not in SYSTEM)
+    if not _are_fields(wanted):
+        return _filter_of_whole(where)
     record = _record_of(wanted)
     decode = msgspec.msgpack.Decoder(record, ext_hook=exact_hook).decode
     fields = {name: f"attributes.f{number}" for number, name in enumerate(wanted)}
 
-    def resolve(name: str) -> Callable[[Any], Any]:
+    def get_of(name: str) -> Callable[[Any], Any]:
         get = SYSTEM.get(name)
         if get is None:
             return operator.attrgetter(fields[name])
@@ -223,7 +246,7 @@ def _filter(where: Condition) -> _Filter:
             return operator.attrgetter("name")
         return lambda entry: get("", entry)
 
-    test = where.compile(resolve)
+    test = where.compile(get_of)
     if "__name" not in where.names:
         return lambda name, raw: test(decode(raw))
 
@@ -233,6 +256,16 @@ def _filter(where: Condition) -> _Filter:
         return test(entry)
 
     return run
+
+
+def _filter_of_whole(where: Condition) -> _Filter:
+    test = where.compile(resolve)
+    return lambda name, raw: test(Item(name, decode_exact(raw)))
+
+
+def _are_fields(names: Sequence[str]) -> bool:
+    """Tell whether msgspec can have a class with fields of these names."""
+    return not any(map(_NO_FIELD.search, names))
 
 
 def _record_of(names: Sequence[str]) -> type[msgspec.Struct]:
@@ -259,9 +292,12 @@ def _record_of(names: Sequence[str]) -> type[msgspec.Struct]:
 def _reader(names: tuple[str, ...], exact: bool) -> _Reader:
     """Return what reads the attributes that are asked for from a record."""
     hook: Callable[[int, memoryview], object] = exact_hook if exact else friendly_hook
-    if names not in (ALL, EVERYTHING) and not any(name in SYSTEM or name == "*" for name in names):
+    is_general = names in (ALL, EVERYTHING) or any(name in SYSTEM or name == "*" for name in names)
+    if not is_general and _are_fields(names):
         return _reader_of_some(names, hook)
     decode = msgspec.msgpack.Decoder(Loaded, ext_hook=hook).decode
+    if names == ALL:
+        return lambda name, raw: all_of(decode(raw), raw)
     return lambda name, raw: project(names, name, decode(raw))
 
 
@@ -279,6 +315,12 @@ def _reader_of_some(names: tuple[str, ...], hook: Callable[[int, memoryview], ob
         }
 
     return read
+
+
+def all_of(entry: Loaded, raw: bytes) -> dict[str, Any]:
+    """Return of an item's attributes all but the hidden ones; `raw` is its record."""
+    # One look at the bytes spares most items one at each name.
+    return entry.attributes if _HIDING not in raw else project(ALL, "", entry)
 
 
 def project(names: tuple[str, ...], name: str, entry: Loaded) -> dict[str, Any]:
