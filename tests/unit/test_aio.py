@@ -118,10 +118,20 @@ INNER = {
     },
     Values: {"want", "is_new", "accept", "end"},
     entrepot.Depot: {"attached", "client"},
-    Table: {"write_all", "use", "plan", "page", "putting", "updating", "deleting"},
-    Stream: {"use", "append_each", "new_number", "commit", "tail_of", "look"},
+    Table: {"write_all", "use", "get_exact", "plan", "page", "putting", "updating", "deleting"},
+    Stream: {
+        "use",
+        "append_each",
+        "new_number",
+        "commit",
+        "tail_of",
+        "look",
+        "creating",
+        "resizing",
+        "appending",
+    },
     Consumer: {"bells", "must_share", "share", "take", "at"},
-    Container: {"use", "tier"},
+    Container: {"use", "tier", "putting", "deleting", "making_directory", "swept"},
 }
 """What serves the layers above, or the twin itself, and is no API for programs."""
 
