@@ -105,6 +105,8 @@ class _Import:
             key = self._key_of(row.fields)
             attributes = {n: value for n, value in row.attributes.items() if n not in SYSTEM}
             self._calls.append(self._table.putting(key, attributes))
+        except _FATAL:
+            raise
         except EntrepotError as error:
             self._refuse(row.where, str(error), error)
             return False

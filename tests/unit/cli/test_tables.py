@@ -17,7 +17,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 
 import entrepot
-from entrepot.cli import items, present
+from entrepot.cli import imports, items, present
 from entrepot.cli.row_files import Bad, Form, reader_of
 from entrepot.errors import TypeMismatchError
 from entrepot.layers.attributes import Timestamp
@@ -581,6 +581,56 @@ def test_an_import_that_is_killed_leaves_whole_batches_only(
         process.send_signal(signal.SIGKILL)
         process.wait(30)
     assert [row["n"] for _, row in table.scan()] == list(range(200))
+
+
+@pytest.mark.parametrize("skip_bad", [False, True], ids=["stop", "skip"])
+def test_a_full_disk_ends_an_import_and_is_the_fault_of_no_row(
+    depot: entrepot.Depot, home: Path, monkeypatch: pytest.MonkeyPatch, skip_bad: bool
+) -> None:
+    file = home / "a.csv"
+    file.write_text("id\n1\n2\n")
+    table = depot.table("users/t")
+
+    def refuse(*arguments: object) -> None:
+        raise entrepot.DiskFullError("the disk is full")
+
+    wanted = imports.Wanted("id", Form.CSV, 10, False, skip_bad)
+    for numbers_are_there in (False, True):
+        if numbers_are_there:
+            table.put("k", {})
+        with monkeypatch.context() as patch:
+            patch.setattr(table.engine, "write", refuse)
+            with pytest.raises(entrepot.DiskFullError, match="the disk is full"):
+                imports.import_file(table, file, wanted, hidden=True)
+    assert table.count() == 1
+
+
+@pytest.mark.parametrize("words", ["scan users/people", "scan users/people --json", "ls"])
+def test_output_that_cannot_be_written_is_an_error_of_one_line(
+    people: entrepot.Table, words: str
+) -> None:
+    command = [sys.executable, "-m", "entrepot", "table", *words.split()]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 1
+    assert "error: the output cannot be written: No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_reader_that_has_enough_ends_a_scan_quietly(people: entrepot.Table) -> None:
+    with people.batch() as batch:
+        for number in range(5000):
+            batch.put(f"k{number}", {"text": "x" * 100})
+    command = [sys.executable, "-m", "entrepot", "table", "scan", "users/people", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b'{"__name": "ann"')
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 1
 
 
 def _count(table: entrepot.Table) -> int:
