@@ -13,14 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 from tests.unit.cli.conftest import Run
 
 import entrepot
 from entrepot.cli import imports, items, present
-from entrepot.cli.row_files import Bad, Form, reader_of
+from entrepot.cli.row_files import Bad, Form, Row, key_maker, reader_of, write_rows
 from entrepot.errors import TypeMismatchError
-from entrepot.layers.attributes import Timestamp
+from entrepot.layers.attributes import Timestamp, as_attributes
 from support.conditions import wait_until
 
 EVERYTHING: dict[str, Any] = {
@@ -255,6 +257,57 @@ def test_what_is_not_there_is_said_with_a_next_step(
 
 
 # Files.
+
+WHOLE = st.integers(-(1 << 63), (1 << 63) - 1)
+ATTRIBUTES = st.one_of(
+    st.integers(-(1 << 80), 1 << 80),
+    st.floats(),
+    st.booleans(),
+    st.text(st.characters(codec="utf-8")),
+    st.binary(),
+    st.lists(WHOLE).map(lambda values: array("q", values)),
+    st.lists(st.floats()).map(lambda values: array("d", values)),
+    st.builds(Timestamp, WHOLE, st.integers(0, 999_999_999)),
+    st.builds(Timestamp, st.integers(-(1 << 36), 1 << 36), st.integers(0, 999_999_999)),
+)
+NAMES = st.one_of(st.sampled_from("abc"), st.text(st.characters(codec="utf-8"), min_size=1))
+KEYS = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1)
+ITEMS = st.dictionaries(KEYS, st.dictionaries(NAMES, ATTRIBUTES), max_size=5)
+
+
+def shown(attributes: dict[str, Any]) -> dict[str, str]:
+    """Return attributes so that nan is equal to itself, and 1 is not 1.0."""
+    return {name: repr(value) for name, value in attributes.items()}
+
+
+@pytest.mark.parametrize("form", [Form.JSONL, Form.PARQUET])
+def test_whatever_an_item_holds_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, form: Form
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows"
+
+    @hypothesis.given(ITEMS)
+    def check(given: dict[str, dict[str, Any]]) -> None:
+        given = {
+            key: {name: v for name, v in found.items() if name != items.NAME}
+            for key, found in given.items()
+        }
+        with path.open("wb") as file:
+            assert write_rows(file, form, given.items(), None) == len(given)
+        found: dict[str, dict[str, Any]] = {}
+        with path.open("rb") as file:
+            reader = reader_of(file, path, form, text_only=False)
+            key_of = key_maker(None, path, reader.columns)
+            for row in reader.rows():
+                assert isinstance(row, Row), row
+                attributes = dict(row.attributes)
+                del attributes[items.NAME]
+                found[key_of(row.fields)] = as_attributes(attributes)
+        assert {key: shown(item) for key, item in found.items()} == {
+            key: shown(item) for key, item in given.items()
+        }
+
+    check()
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "ndjson", "json", "parquet", "pq"])
