@@ -119,9 +119,27 @@ INNER = {
     Values: {"want", "is_new", "accept", "end"},
     entrepot.Depot: {"attached", "client"},
     Table: {"write_all", "use", "plan", "page", "putting", "updating", "deleting"},
-    Stream: {"use", "append_each", "new_number", "commit", "tail_of", "look"},
+    Stream: {
+        "use",
+        "append_each",
+        "appending",
+        "creating",
+        "resizing",
+        "new_number",
+        "commit",
+        "tail_of",
+        "look",
+    },
     Consumer: {"bells", "must_share", "share", "take", "at"},
-    Container: {"use", "tier"},
+    Container: {
+        "use",
+        "tier",
+        "appending",
+        "creating",
+        "deleting",
+        "making_directory",
+        "putting",
+    },
 }
 """What serves the layers above, or the twin itself, and is no API for programs."""
 
