@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": "Look for problems; exit status 1 when there are any.",
     "bench": "Measure this machine in a few seconds.",
     "serve": "Let programs that speak another protocol, or on other machines, use a depot.",
+    "keys": "Add, list and remove the access keys of an HTTP gateway.",
     "worker": "Do the tasks that executors put into a space.",
     "run": "Run an unmodified program of another system on a depot.",
 }

@@ -61,8 +61,11 @@ class Container:
         Raises:
             ExistsError: It is there, and that is not wanted.
         """
-        number, now_ns = self._tier.ids.next(), time.time_ns()
-        self._tier.commits.write(core.make_container, self.name, number, now_ns, exist_ok)
+        self._commit(self.creating(exist_ok=exist_ok))
+
+    def creating(self, *, exist_ok: bool = False) -> Call:
+        """Return the write that `create` does."""
+        return Call(core.make_container, self.name, self._tier.ids.next(), time.time_ns(), exist_ok)
 
     # Writing.
 
@@ -134,6 +137,17 @@ class Container:
             given = None if rest is None else cast("IO[bytes]", spool)
             while not self._try_append(at, head, given):
                 pass
+
+    def appending(self, path: str, data: bytes) -> Call:
+        """Return the write that `append` does where the object stays small.
+
+        What it returns is None when that is done, else an entry: then nothing was done, and
+        `append` is to be called.
+        """
+        at, limit = entries.split(path), settings.BODY_INLINE_BYTES_MAX
+        return Call(
+            core.extend_inline, self.name, at, data, limit, self._inodes(at), time.time_ns()
+        )
 
     def _try_append(self, at: Path, head: bytes, spool: IO[bytes] | None) -> bool:
         """Append what is given; False if somebody else changed the object meanwhile."""

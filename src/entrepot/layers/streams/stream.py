@@ -64,8 +64,11 @@ class Stream:
     is acknowledged is on the disk, and is kept for the stream's retention.
     """
 
-    def __init__(self, tier: Tier, container: str, path: Path) -> None:
+    def __init__(
+        self, tier: Tier, container: str, path: Path, *, makes_container: bool = True
+    ) -> None:
         self.use(tier)
+        self._makes_container = makes_container
         self.container = container
         self.path = path
         self.name = f"{container}/{path.whole}"
@@ -106,8 +109,8 @@ class Stream:
     def creating(
         self,
         shards: int,
-        *,
         retention_s: int = settings.RETENTION_S_DEFAULT,
+        *,
         exist_ok: bool = False,
     ) -> Call:
         """Return the write that `create` does: for faces and gateways."""
@@ -119,7 +122,16 @@ class Stream:
         ids = self._tier.ids
         inodes = [ids.next() for _ in range(shards + self.path.whole.count("/") + 2)]
         stream = core.StreamRecord(shards, retention_s)
-        return Call(_create, self.container, self.path, stream, inodes, time.time_ns(), exist_ok)
+        return Call(
+            _create,
+            self.container,
+            self.path,
+            stream,
+            inodes,
+            time.time_ns(),
+            exist_ok,
+            self._makes_container,
+        )
 
     def info(self) -> StreamInfo:
         """Return what the stream is.
@@ -524,8 +536,11 @@ def _create(
     inodes: Sequence[int],
     now_ns: int,
     exist_ok: bool,
+    makes_container: bool,
 ) -> None:
     found = entries.find_container(tx, container)
+    if found is None and not makes_container:
+        raise entries.NoContainerError(container)
     number = inodes[-1] if found is None else found.id
     if found is not None and exist_ok:
         entry = entries.find_entry(tx, found.id, path)

@@ -117,6 +117,8 @@ class Plan(NamedTuple):
     read: _Reader
     range: Range
     limit: int
+    looks: int | None = None
+    """After so many entries a page ends, even if it has no items: for who must give way."""
 
     def page(self, tx: Transaction, place: Place, behind: str = "") -> Page:
         """Return a page of items that pass, which begins behind a name.
@@ -144,7 +146,7 @@ def _walk(
     passes, read, limit, wants_name = plan.passes, plan.read, plan.limit, plan.wants_name
     segment, segments = plan.range.segment, plan.range.segments
     rows: list[Row] = []
-    offset, size = len(begin) + 1, 0
+    offset, size, looks = len(begin) + 1, 0, 0
     stretch = min(settings.SCAN_STRETCH, limit + 1) if passes is None else settings.SCAN_STRETCH
     is_first = True
     while True:
@@ -169,6 +171,9 @@ def _walk(
         if len(found) < stretch:
             return Page(rows, None)
         first = found[-1][0] + b"\x00"
+        looks += stretch
+        if plan.looks is not None and looks >= plan.looks:
+            return Page(rows, entries.name_of(found[-1][0], begin))
 
 
 def _check_there(tx: Transaction, begin: bytes, place: Place) -> None:
