@@ -53,6 +53,7 @@ class Kept:
 class Shard:
     """A shard of the model: all records that it ever had, of which the first are dropped."""
 
+    made_ns: int
     records: list[Kept] = field(default_factory=list)
     first: int = 1
 
@@ -84,8 +85,8 @@ class Member:
 class StreamsMachine(RuleBasedStateMachine):
     kind: str
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(shards=st.integers(1, 4), retention_s=st.sampled_from([1, 5, 100]))
+    def begin(self, shards: int, retention_s: int) -> None:
         self.ending = contextlib.ExitStack()
         self.now_ns = time.time_ns() // SECOND * SECOND
         for at, name, value in (
@@ -104,6 +105,7 @@ class StreamsMachine(RuleBasedStateMachine):
         self.members: list[Member] = []
         self.lost: list[Consumer] = []
         self.committed: dict[str, dict[int, int]] = {}
+        self.create(0, shards, retention_s, exist_ok=False)
 
     # The stream itself.
 
@@ -124,11 +126,13 @@ class StreamsMachine(RuleBasedStateMachine):
         else:
             handle.create(shards, retention_s=retention_s, exist_ok=exist_ok)
             if self.shards is None:
-                self.shards = [Shard() for _ in range(shards)]
+                self.shards = [Shard(self.now_ns) for _ in range(shards)]
                 self.retention_s = retention_s
 
-    @rule(side=SIDES)
-    def delete(self, side: int) -> None:
+    @rule(side=SIDES, really=st.integers(0, 4).map(lambda number: number == 4))
+    def delete(self, side: int, really: bool) -> None:
+        if not really:  # seldom, or there would be little to look at
+            return
         if self.shards is None:
             with pytest.raises(NotFoundError):
                 self.handles[side].delete()
@@ -147,7 +151,7 @@ class StreamsMachine(RuleBasedStateMachine):
                 self.handles[side].resize(shards)
             return
         self.handles[side].resize(shards)
-        self.shards += [Shard() for _ in range(shards - len(self.shards))]
+        self.shards += [Shard(self.now_ns) for _ in range(shards - len(self.shards))]
 
     @rule(seconds=st.sampled_from([1, 2, 6, 200, -3]))
     def time_passes(self, seconds: int) -> None:
@@ -185,7 +189,7 @@ class StreamsMachine(RuleBasedStateMachine):
         else:
             found = handle.append_many(records)
         assert len(found) == len(records)
-        latest = [s.records[-1].arrived_ns if s.records else 0 for s in self.shards]
+        latest = [s.records[-1].arrived_ns if s.records else s.made_ns for s in self.shards]
         turn: int | None = None
         for record, at in zip(records, found, strict=True):
             shard = self.shards[at.shard]
