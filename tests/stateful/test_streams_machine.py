@@ -22,7 +22,7 @@ from entrepot import settings
 from entrepot.errors import ClosedError, ExistsError, LimitError, NotFoundError
 from entrepot.layers.entries import split
 from entrepot.layers.streams import Consumer, New, Record, Stream, core
-from support.data import DATA_KINDS, data_problems, end_session, two_tiers_of
+from support.data import DATA_KINDS, data_problems, end_session, thorough, two_tiers_of
 
 SIDES = st.integers(0, 1)
 SECOND = 1_000_000_000
@@ -109,10 +109,15 @@ class StreamsMachine(RuleBasedStateMachine):
 
     # The stream itself.
 
+    @precondition(lambda self: self.shards is None)
+    @rule(side=SIDES, shards=st.integers(1, 4), retention_s=st.sampled_from([1, 5, 100]))
+    def create_anew(self, side: int, shards: int, retention_s: int) -> None:
+        self.create(side, shards, retention_s, exist_ok=False)
+
     @rule(
         side=SIDES,
         shards=st.integers(0, 4),
-        retention_s=st.sampled_from([0, 1, 5, 100]),
+        retention_s=st.integers(0, 1),
         exist_ok=st.booleans(),
     )
     def create(self, side: int, shards: int, retention_s: int, exist_ok: bool) -> None:
@@ -169,6 +174,18 @@ class StreamsMachine(RuleBasedStateMachine):
 
     # Appending.
 
+    @precondition(lambda self: self.shards is not None)
+    @rule(
+        side=SIDES,
+        number=st.integers(0, 5),
+        sizes=st.lists(st.sampled_from([0, 1, 10, 25, 70]), min_size=1, max_size=8),
+        seconds=st.integers(0, 3),
+    )
+    def append_to_one_shard(self, side: int, number: int, sizes: list[int], seconds: int) -> None:
+        self.now_ns += seconds * SECOND
+        number %= len(self.shards)
+        self.append(side, [New(b"x" * size, number) for size in sizes], single=False)
+
     @rule(side=SIDES, records=st.lists(RECORDS, max_size=6), single=st.booleans())
     def append(self, side: int, records: list[New], single: bool) -> None:
         handle = self.handles[side]
@@ -222,18 +239,20 @@ class StreamsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.shards is not None)
     @rule(
         side=SIDES,
-        number=st.integers(0, 5),
+        number=st.integers(0, 9),
         since=SINCE,
-        sequence=st.integers(-1, 12),
+        sequence=st.integers(0, 99),
         limit=st.sampled_from([1, 2, 3, 1000]),
     )
     def read(self, side: int, number: int, since: str, sequence: int, limit: int) -> None:
         handle = self.handles[side]
-        if number >= len(self.shards):
+        if number == 9:
             with pytest.raises(LimitError):
                 handle.read(number)
             return
+        number %= len(self.shards)
         shard = self.shards[number]
+        sequence = sequence % (shard.next + 3) - 1
         where: Any = since
         if since == "earliest":
             begin = shard.first
@@ -302,6 +321,13 @@ class StreamsMachine(RuleBasedStateMachine):
     def consume(self, data: st.DataObject, limit: int) -> None:
         self.consume_as(data.draw(st.sampled_from(self.members)), limit)
 
+    @precondition(lambda self: self.members)
+    @rule(data=st.data(), limit=st.sampled_from([1, 3, 1000]))
+    def consume_and_commit(self, data: st.DataObject, limit: int) -> None:
+        member = data.draw(st.sampled_from(self.members))
+        self.consume_as(member, limit)
+        self.commit_as(member)
+
     def consume_as(self, member: Member, limit: int) -> int:
         records = member.consumer.read(limit, timeout=0)
         assert len(records) <= limit
@@ -334,7 +360,9 @@ class StreamsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.members)
     @rule(data=st.data())
     def commit(self, data: st.DataObject) -> None:
-        member = data.draw(st.sampled_from(self.members))
+        self.commit_as(data.draw(st.sampled_from(self.members)))
+
+    def commit_as(self, member: Member) -> None:
         member.consumer.commit()
         if member.uncommitted:
             self.committed.setdefault(member.group, {}).update(member.uncommitted)
@@ -364,6 +392,7 @@ class StreamsMachine(RuleBasedStateMachine):
             sizes = [len(member.consumer.shards) for member in members]
             assert max(sizes) - min(sizes) <= 1
 
+    @precondition(lambda self: self.members)
     @rule(side=SIDES)
     def a_process_is_followed_by_another(self, side: int) -> None:
         if not end_session(self.tiers, side):
@@ -427,4 +456,4 @@ class StreamsMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("kind", DATA_KINDS)
 def test_streams_do_what_the_model_does(kind: str) -> None:
     machine: Any = type("StreamsMachine", (StreamsMachine,), {"kind": kind})
-    run_machine(machine)
+    run_machine(machine, settings=thorough())
