@@ -85,7 +85,7 @@ class Member:
 class StreamsMachine(RuleBasedStateMachine):
     kind: str
 
-    @initialize(shards=st.integers(1, 4), retention_s=st.sampled_from([1, 5, 100]))
+    @initialize(shards=st.integers(1, 4), retention_s=st.sampled_from([5, 100, 1000]))
     def begin(self, shards: int, retention_s: int) -> None:
         self.ending = contextlib.ExitStack()
         self.now_ns = time.time_ns() // SECOND * SECOND
@@ -110,7 +110,7 @@ class StreamsMachine(RuleBasedStateMachine):
     # The stream itself.
 
     @precondition(lambda self: self.shards is None)
-    @rule(side=SIDES, shards=st.integers(1, 4), retention_s=st.sampled_from([1, 5, 100]))
+    @rule(side=SIDES, shards=st.integers(1, 4), retention_s=st.sampled_from([1, 5, 1000]))
     def create_anew(self, side: int, shards: int, retention_s: int) -> None:
         self.create(side, shards, retention_s, exist_ok=False)
 
@@ -377,6 +377,23 @@ class StreamsMachine(RuleBasedStateMachine):
         with pytest.raises(ClosedError):
             member.consumer.read(timeout=0)
         self.members.remove(member)
+
+    @precondition(lambda self: self.members)
+    @rule(data=st.data(), limit=st.integers(1, 3), dies=st.booleans())
+    def another_one_goes_on(self, data: st.DataObject, limit: int, dies: bool) -> None:
+        """One reads and commits, reads on and ends; who comes then goes on where it committed."""
+        old = data.draw(st.sampled_from(self.members))
+        self.consume_as(old, limit)
+        self.commit_as(old)
+        self.consume_as(old, limit)
+        if dies:
+            self.a_process_is_followed_by_another(old.side)
+        if old in self.members:
+            old.consumer.close()
+            self.members.remove(old)
+        new = self.handles[0].consumer(old.group)
+        self.members.append(Member(old.group, 0, "earliest", new))
+        self.all_shards_are_shared_soon(old.group)
 
     @precondition(lambda self: self.members)
     @rule(group=GROUPS)
