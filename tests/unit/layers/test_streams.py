@@ -31,7 +31,7 @@ def data_of(records: list[core.Record]) -> list[bytes]:
 def test_records_are_numbered_by_shard_and_read_in_order(stream: Stream):
     assert stream.append(b"a", shard=1) == Appended(1, 1)
     assert stream.append("é", shard=1, key="k", info=b"i") == Appended(1, 2)
-    assert stream.append_many([b"c", New(b"d", 0)])[1] == Appended(0, 1)
+    assert stream.append_many([New(b"c", 2), New(b"d", 0)])[1] == Appended(0, 1)
     stretch = stream.read(1)
     assert data_of(stretch.records)[:2] == [b"a", "é".encode()]
     assert [record.sequence for record in stretch.records][:2] == [1, 2]
