@@ -18,20 +18,22 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Generator
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from entrepot import settings
-from entrepot.engine import failpoints
+from entrepot.engine import failpoints, held
 from entrepot.engine.ids import Ids
 from entrepot.engine.keys import Prefix, unpack
-from entrepot.engine.protocol import Engine, Transaction
+from entrepot.engine.protocol import Engine, Item, Transaction
 from entrepot.errors import CorruptError, DiskFullError
 
 __all__ = ["Files", "Written", "give_up"]
 
 TRASH = Prefix("file-trash")
 _MODE = 0o600
+_NAME = re.compile("[0-9a-f]{16}")
 
 
 class Written:
@@ -73,21 +75,30 @@ class Files:
         Raises:
             DiskFullError: There is no room.
         """
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self._make_directory()
         number = self._ids.next()
         key = self._engine.session.held_key("file", number)
         self._engine.write(_put, key)
-        with _disk_errors():
-            fd = os.open(
-                self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE
-            )
         try:
-            yield Written(number, fd)
+            with _disk_errors():
+                fd = os.open(
+                    self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE
+                )
+            try:
+                yield Written(number, fd)
+            finally:
+                os.close(fd)
         finally:
-            os.close(fd)
             if self._engine.get(key) is not None:  # it was not used
-                self._engine.write(_throw_away, key, number)
-                self.sweep()
+                # The file first: on a full disk there is room for the transaction then.
+                self._remove(number)
+                self._engine.write(_delete, key)
+
+    def _make_directory(self) -> None:
+        if not self._directory.exists():
+            with _disk_errors():
+                self._directory.mkdir(mode=0o700, exist_ok=True)
+                _sync_directory(self._directory.parent)
 
     def sync(self, written: Written) -> None:
         """Have a file on the disk: before it is used.
@@ -97,11 +108,7 @@ class Files:
         """
         with _disk_errors():
             os.fdatasync(written.fd)
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            _sync_directory(self._directory)
         if failpoints.ARMED:
             failpoints.hit("files.synced")
 
@@ -175,13 +182,58 @@ class Files:
 
     def sweep(self) -> int:
         """Remove the files that nobody uses; return how many there were."""
-        numbers = self._engine.read(_trash)
-        for number in numbers:
-            with contextlib.suppress(FileNotFoundError):
-                Path(self._path(number)).unlink()
-        if numbers:
+        count = 0
+        while numbers := self._engine.read(_trash):
+            for number in numbers:
+                self._remove(number)
             self._engine.write(_forget, numbers)
-        return len(numbers)
+            count += len(numbers)
+        return count
+
+    def check(self, used: Callable[[Transaction], list[tuple[int, int]]]) -> list[str]:
+        """Return what is wrong with the files: missing, too short, used twice, or of no use.
+
+        Others may work meanwhile: what looks wrong is looked at again.
+
+        Args:
+            used: Returns the number of each file that is used, and how long its body is.
+        """
+        exists = self._directory.exists()
+        names = [path.name for path in self._directory.iterdir()] if exists else []
+        found, others = self._engine.read(lambda tx: (used(tx), _unused(tx)))
+        sizes = dict(found)
+        problems = [
+            f"file {name} is of no use"
+            for name in names
+            if not _NAME.fullmatch(name)
+            or (int(name, 16) not in sizes and int(name, 16) not in others)
+        ]
+        # One whose trash was forgotten between the two looks is gone.
+        problems = [what for what in problems if (self._directory / what.split()[1]).exists()]
+        if len(sizes) != len(found):
+            problems.append("a file is the body of two objects")
+        problems += [
+            f"file {number:016x} is used and given up" for number in sizes if number in others
+        ]
+        short = [number for number, size in sizes.items() if self._size(number) < size]
+        if short:
+            later = dict(self._engine.read(used))
+            problems += [
+                f"file {number:016x} is missing or shorter than its body"
+                for number in short
+                if number in later
+            ]
+        return problems
+
+    def _size(self, number: int) -> int:
+        try:
+            return Path(self._path(number)).stat().st_size
+        except FileNotFoundError:
+            return -1
+
+    def _remove(self, number: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            Path(self._path(number)).unlink()
 
     def _path(self, number: int) -> str:
         return f"{self._directory}/{number:016x}"
@@ -209,15 +261,36 @@ def _put(tx: Transaction, key: bytes) -> None:
     tx.put(key, b"")
 
 
-def _throw_away(tx: Transaction, key: bytes, number: int) -> None:
-    if tx.delete(key):
-        tx.put(TRASH.int(number), b"")
+def _delete(tx: Transaction, key: bytes) -> None:
+    tx.delete(key)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _release(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
     number = unpack(rest)[0]
     assert isinstance(number, int)
     tx.put(TRASH.int(number), b"")
+
+
+def _unused(tx: Transaction) -> set[int]:
+    """Return the files that are written just now, and those that are to be removed."""
+    numbers = set(_numbers(tx.range(TRASH.begin, TRASH.end), 1))
+    return numbers.union(_numbers(tx.range(held.HELD.begin, held.HELD.end), 3, "file"))
+
+
+def _numbers(items: Sequence[Item], place: int, kind: str = "") -> Iterator[int]:
+    for key, _ in items:
+        elements = unpack(key)
+        number = elements[place] if not kind or elements[2] == kind else None
+        if isinstance(number, int):
+            yield number
 
 
 def _trash(tx: Transaction) -> list[int]:

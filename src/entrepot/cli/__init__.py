@@ -15,6 +15,7 @@ it too, and need neither typer nor rich.
 
 from __future__ import annotations
 
+import io
 import sys
 
 __all__ = ["main"]
@@ -22,6 +23,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command that `sys.argv` names, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names need not be text
     try:
         from entrepot.cli.application import application  # typer: 50 ms that workers save
 

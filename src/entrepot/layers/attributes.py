@@ -84,8 +84,15 @@ class Timestamp:
 
     @classmethod
     def of(cls, moment: datetime) -> Timestamp:
-        """Return a datetime as a timestamp; one without a zone is local time."""
-        since = moment.astimezone(UTC) - _EPOCH
+        """Return a datetime as a timestamp; one without a zone is local time.
+
+        Raises:
+            LimitError: In UTC it is before the year 1, or after 9999.
+        """
+        try:
+            since = moment.astimezone(UTC) - _EPOCH
+        except (OverflowError, ValueError) as error:
+            raise LimitError(f"{moment!r} is no moment in UTC: {error}") from error
         return cls(since.days * 86400 + since.seconds, since.microseconds * 1000)
 
     def datetime(self) -> datetime:
@@ -122,6 +129,8 @@ Attributes: TypeAlias = "dict[str, Attribute]"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTS, _DOUBLES, _LONG, _TIME = 1, 2, 3, 4
+_LONG_BITS_MAX: Final = 4096
+"""Python reads no whole numbers of very many digits unless it is told to."""
 _moment = struct.Struct("<qI")
 _is_swapped = sys.byteorder == "big"
 _PLAIN = frozenset((int, float, bool, str, bytes))
@@ -135,10 +144,11 @@ def as_attribute(name: str, value: object) -> Attribute:
 
     Raises:
         TypeMismatchError: It is of a type that cannot be one.
-        LimitError: It is a whole number that does not fit an array.
+        LimitError: It is a whole number that does not fit an array, or of thousands of digits.
     """
     kind = type(value)
     if kind in _PLAIN or kind is Timestamp:
+        _check_int(cast("Attribute", value))
         return cast("Attribute", value)
     if isinstance(value, (bool, int, float, str)):  # pyright: ignore[reportUnnecessaryIsInstance] of a class of its own, as an enum is
         base = next(base for base in (bool, int, float, str) if issubclass(kind, base))
@@ -232,9 +242,15 @@ def _array_of_array(name: str, given: Array) -> Array:
 
 
 def friendly(attribute: Attribute) -> object:
-    """Return an attribute as users are given it: arrays as lists, moments as datetimes."""
+    """Return an attribute as users are given it: arrays as lists, moments as datetimes.
+
+    A moment that no datetime can be stays a `Timestamp`: who asks for an item shall get it.
+    """
     if isinstance(attribute, Timestamp):
-        return attribute.datetime()
+        try:
+            return attribute.datetime()
+        except LimitError:
+            return attribute
     return attribute.tolist() if isinstance(attribute, array) else attribute
 
 
@@ -293,7 +309,8 @@ def encode(attributes: Attributes) -> bytes:
     """Return the bytes of an item's attributes.
 
     Raises:
-        LimitError: They are more than `ITEM_BYTES_MAX`, or hold a string that is no Unicode.
+        LimitError: They are more than `ITEM_BYTES_MAX`, or hold a string that is no Unicode or
+            a whole number of thousands of digits.
     """
     try:
         encoded = _encode(attributes)
@@ -323,9 +340,18 @@ def _extension(value: object) -> object:
 
 
 def _of_any_size(value: Attribute) -> object:
+    _check_int(value)
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return msgspec.msgpack.Ext(_LONG, str(value).encode())
     return value
+
+
+def _check_int(value: Attribute) -> None:
+    if type(value) is int and value.bit_length() > _LONG_BITS_MAX:
+        raise LimitError(
+            f"a whole number has {value.bit_length()} bits, at most {_LONG_BITS_MAX} are allowed",
+            "store it as bytes",
+        )
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_extension).encode

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from entrepot.engine.protocol import Engine, Transaction
-from entrepot.errors import DiskFullError, EntrepotError, OutOfMemoryError
+from entrepot.errors import DiskFullError, EntrepotError, OutOfMemoryError, UnavailableError
 
 __all__ = ["Call", "Commits", "run_together"]
 
@@ -59,22 +59,38 @@ class _Waiting(Call):
 def run_together(engine: Engine, calls: Sequence[Call]) -> None:
     """Run writes in one transaction and commit them; each has its result or error then.
 
-    Where there is no room for all of them, each gets a transaction of its own.
+    Where there is no room for all of them, or one of them fails in an unforeseen way, each
+    gets a transaction of its own.
     """
     try:
         engine.write(_run, calls)
-    except (DiskFullError, OutOfMemoryError) as error:
-        if len(calls) == 1:
-            calls[0].error = error
-            return
-        for call in calls:
-            run_together(engine, [call])
     except _NothingDone:
         pass  # each call has its error
-    except BaseException as error:
+    except EntrepotError as error:
+        if isinstance(error, (DiskFullError, OutOfMemoryError)):
+            _run_one_by_one(engine, calls, error)
+            return
         for call in calls:
             call.error = error
         raise
+    except Exception as error:  # noqa: BLE001 it is told to whoever made that write
+        _run_one_by_one(engine, calls, error)
+    except BaseException:
+        # Who runs this is interrupted. It is not known whether the commit came first.
+        for call in calls:
+            call.error = UnavailableError(
+                "another thread was interrupted in the transaction that had this write",
+                "it may be done, or not: look",
+            )
+        raise
+
+
+def _run_one_by_one(engine: Engine, calls: Sequence[Call], error: Exception) -> None:
+    if len(calls) == 1:
+        calls[0].error = error
+        return
+    for call in calls:
+        run_together(engine, [call])
 
 
 def _run(tx: Transaction, calls: Sequence[Call]) -> None:
@@ -103,7 +119,8 @@ class Commits:
         """Begin anew: in a forked child, where the leader is not."""
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
-        self._is_led = False
+        self._leader: _Waiting | None = None
+        """Who runs the writes just now, or was told to run the next ones."""
 
     def write(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Run fn(tx, ...) in a transaction that others may share; return what it returns.
@@ -111,14 +128,17 @@ class Commits:
         Raises what it raises, and nothing is changed then.
         """
         call = _Waiting(fn, *args)
-        with self._lock:
-            self._queue.append(call)
-            leads = not self._is_led
-            self._is_led = True
-        if not leads:
-            call.may_go.wait()
-        if not call.is_done:
-            self._lead()
+        try:
+            with self._lock:
+                self._queue.append(call)
+                self._leader = self._leader or call
+            if self._leader is not call:
+                call.may_go.wait()
+            if not call.is_done:
+                self._lead()
+        except BaseException:
+            self._step_back(call)
+            raise
         return call.value()
 
     def write_all(self, calls: Sequence[Call]) -> None:
@@ -135,16 +155,28 @@ class Commits:
                 raise
 
     def _lead(self) -> None:
-        with self._lock:
-            calls = [self._queue.popleft() for _ in range(min(len(self._queue), _TOGETHER_MAX))]
+        calls: list[_Waiting] = []
         try:
+            with self._lock:
+                count = min(len(self._queue), _TOGETHER_MAX)
+                calls += [self._queue.popleft() for _ in range(count)]
             run_together(self._engine, calls)
         finally:
             with self._lock:
-                head = self._queue[0] if self._queue else None
-                self._is_led = head is not None
-            for call in calls:
-                call.is_done = True
-                call.may_go.set()
-            if head is not None:
-                head.may_go.set()
+                for call in calls:
+                    call.is_done = True
+                    call.may_go.set()
+                self._let_next_lead()
+
+    def _step_back(self, call: _Waiting) -> None:
+        """Take a write back whose caller was interrupted; if it led, another one leads."""
+        with self._lock:
+            if call in self._queue:
+                self._queue.remove(call)
+            if self._leader is call:
+                self._let_next_lead()
+
+    def _let_next_lead(self) -> None:
+        self._leader = self._queue[0] if self._queue else None
+        if self._leader is not None:
+            self._leader.may_go.set()

@@ -5,14 +5,23 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from entrepot import settings
-from entrepot.errors import ConflictError, ExistsError, LimitError, NotFoundError, TypeMismatchError
-from entrepot.layers.containers import Container
+from entrepot.errors import (
+    ConflictError,
+    CorruptError,
+    DiskFullError,
+    ExistsError,
+    LimitError,
+    NotFoundError,
+    TypeMismatchError,
+)
+from entrepot.layers.containers import Container, core, delete_container
+from entrepot.layers.entries import NoContainerError, split
 from entrepot.layers.tables import Table
 from entrepot.layers.tier import Tier
 
@@ -198,3 +207,110 @@ def test_large_objects_are_copied_to_a_file_and_never_held(container: Container,
         container.put("big", file)
     assert container.get("big", offset=50 * settings.MIB, count=4) == b"here"
     assert container.info("big").size == 100 * settings.MIB
+
+
+# What tests of a random kind found.
+
+
+@pytest.mark.parametrize("form", ["bytes", "pieces"])
+def test_a_large_append_makes_an_object_whole_or_not_at_all(
+    data_tier: Tier, container: Container, form: str, monkeypatch: pytest.MonkeyPatch
+):
+    data = os.urandom(200_000)
+
+    def given() -> bytes | Iterator[bytes]:
+        return data if form == "bytes" else pieces(data)
+
+    with monkeypatch.context() as patched:
+
+        def fail(*_: object) -> None:
+            raise DiskFullError("full")
+
+        patched.setattr(data_tier.files, "sync", fail)
+        with pytest.raises(DiskFullError):
+            container.append("a/new", given())
+    assert "a" not in container
+    container.append("a/new", given())
+    container.append("a/new", given())
+    assert container.get("a/new") == data * 2
+    for path in ("a/new/below", "a"):
+        with pytest.raises(ConflictError):
+            container.append(path, given())
+    bare = Container(data_tier, "absent", makes_container=False)
+    with pytest.raises(NoContainerError):
+        bare.append("o", given())
+
+
+def between(
+    container: Container, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Do something just before the next append says that it is done."""
+    write, acted = container._engine.write, list[bool]()
+
+    def write_later(fn: Callable[..., object], *args: object) -> object:
+        if fn in (core.replace_body, core.extend_file) and not acted:
+            acted.append(True)
+            monkeypatch.undo()
+            act()
+        return write(fn, *args)
+
+    monkeypatch.setattr(container._engine, "write", write_later)
+
+
+@pytest.mark.parametrize("size", [60_000, 100_000], ids=["inline", "file"])
+@pytest.mark.parametrize("change", ["put", "append", "delete", "delete container"])
+def test_an_append_sees_what_others_did_meanwhile(
+    data_tier: Tier,
+    container: Container,
+    size: int,
+    change: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    container.put("o", b"a" * size)
+    end = b"end" * 10_000
+    before = {
+        "put": b"b" * size,
+        "append": b"a" * size + b"more",
+        "delete": b"",
+        "delete container": b"",
+    }[change]
+    acts: dict[str, Callable[[], object]] = {
+        "put": lambda: container.put("o", b"b" * size),
+        "append": lambda: container.append("o", b"more") if size < 65_000 else None,
+        "delete": lambda: container.delete("o"),
+        "delete container": lambda: data_tier.commits.write(delete_container, "users"),
+    }
+    if change == "append" and size > 65_000:
+        before = b"a" * size  # another append would wait for this one
+    between(container, acts[change], monkeypatch)
+    container.append("o", end)
+    assert container.get("o") == before + end
+
+
+def test_a_body_that_is_gone_is_said_to_be_so(container: Container, data_tier: Tier):
+    container.put("o", bytes(100_000))
+    assert data_tier.files is not None
+    number = data_tier.engine.read(core.find, "users", split("o")).body
+    Path(data_tier.files._path(number)).unlink()
+    for call in (lambda: container.get("o"), lambda: container.append("o", b"x")):
+        with pytest.raises(CorruptError, match="users/o"):
+            call()
+    container.put("o", b"again")
+    assert container.get("o") == b"again"
+
+
+def test_all_files_of_a_container_go_however_many(
+    data_tier: Tier, container: Container, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(settings, "BATCH_KEYS", 3)
+    monkeypatch.setattr(settings, "BODY_INLINE_BYTES_MAX", 10)
+    for number in range(10):
+        container.put(f"{number}", bytes(11))
+    data_tier.commits.write(delete_container, "users")
+    data_tier.sweep()
+    assert [path for path in tmp_path.rglob("files/*") if path.is_file()] == []
+
+
+def test_a_container_that_is_not_there_is_not_emptied(container: Container):
+    with pytest.raises(NotFoundError):
+        container.delete("", recursive=True)

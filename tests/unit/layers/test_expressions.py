@@ -254,3 +254,10 @@ def test_the_size_of_a_text_is_bounded_and_not_its_length_in_actions():
         holds("'" + "x" * settings.EXPRESSION_CHARS_MAX + "'")
     with pytest.raises(TypeMismatchError):
         condition(5, {})  # pyright: ignore[reportArgumentType] on purpose
+
+
+def test_a_number_that_is_negated_twice_is_true_or_false():
+    assert updated("x = (not not age)")["x"] is True
+    assert updated("x = (not not not age)")["x"] is False
+    assert updated("x = (not not not not missing)")["x"] is False
+    assert holds("not " * 2001 + "missing")

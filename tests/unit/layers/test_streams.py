@@ -12,6 +12,7 @@ from entrepot import settings
 from entrepot.errors import (
     ClosedError,
     ConflictError,
+    DiskFullError,
     ExistsError,
     LimitError,
     NotFoundError,
@@ -314,3 +315,81 @@ def test_a_consumer_goes_on_behind_what_was_dropped(
         stream.append(b"new")
         stream.trim()
         assert data_of(consumer.read(timeout=5)) == [b"new"]
+
+
+# What tests of a random kind found.
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        New("text", 0, None, "info"),  # pyright: ignore[reportArgumentType] on purpose
+        New(bytearray(b"text"), 0, None, bytearray(b"info")),  # pyright: ignore[reportArgumentType] on purpose
+    ],
+    ids=["strings", "bytearrays"],
+)
+def test_what_stands_for_bytes_is_stored_as_bytes(stream: Stream, record: New):
+    stream.append_many([record])
+    (found,) = stream.read(0).records
+    assert (found.data, found.info) == (b"text", b"info")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [New(None), New(b"", "0"), New(b"", True), New(b"", None, 5), New(b"", 0, None, 5)],  # pyright: ignore[reportArgumentType] on purpose
+    ids=["data", "shard", "bool", "key", "info"],
+)
+def test_a_part_of_a_record_of_another_type_is_refused(stream: Stream, record: New):
+    with pytest.raises(TypeMismatchError):
+        stream.append_many([New(b"good", 0), record])
+    assert stream.info().records == 0
+
+
+def test_a_key_that_is_no_text_is_refused(stream: Stream):
+    with pytest.raises(LimitError, match="Unicode"):
+        stream.append(b"", key="\ud800")
+
+
+def test_records_of_which_one_goes_nowhere_are_all_kept_back(data_tier: Tier, stream: Stream):
+    Container(data_tier, "users").delete("logs/clicks/1")
+    for records in ([New(b"", 0), New(b"", 1)], [New(b"", 0), b"", b"", b""]):
+        with pytest.raises(LimitError):
+            stream.append_many(records)
+    assert stream.info().records == 0
+    stream.append(b"x", shard=2)
+    stream.trim()
+    assert data_of(stream.read(2).records) == [b"x"]
+
+
+def test_a_shard_never_takes_the_place_of_another_entry(data_tier: Tier, stream: Stream):
+    container = Container(data_tier, "users")
+    container.put("logs/clicks/4", bytes(100_000))
+    with pytest.raises(ConflictError, match="clicks/4"):
+        stream.resize(5)
+    assert stream.info().shards == 3
+    assert container.get("logs/clicks/4") == bytes(100_000)
+    container.delete("logs/clicks/4")
+    stream.resize(5)
+    assert stream.append(b"", shard=4) == Appended(4, 1)
+
+
+@pytest.mark.parametrize("group", ["", "x" * 256, 5, None], ids=["empty", "long", "int", "none"])
+def test_a_group_that_cannot_be_is_refused(stream: Stream, group: str):
+    with pytest.raises((LimitError, TypeMismatchError)):
+        stream.consumer(group)
+
+
+def test_a_commit_that_failed_can_be_made_again(stream: Stream, monkeypatch: pytest.MonkeyPatch):
+    stream.append_many([New(b"%d" % number, 0) for number in range(3)])
+    with stream.consumer("g") as consumer:
+        consumer.read(timeout=0)
+        with monkeypatch.context() as patched:
+
+            def fail(*_: object) -> None:
+                raise DiskFullError("full")
+
+            patched.setattr(stream, "commit", fail)
+            with pytest.raises(DiskFullError):
+                consumer.commit()
+        consumer.commit()
+    assert stream.groups()[0].positions == {0: 4}

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import threading
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from entrepot.errors import (
     NotFoundError,
     TypeMismatchError,
 )
+from entrepot.layers.attributes import Timestamp
 from entrepot.layers.containers import Container
 from entrepot.layers.entries import NoContainerError
 from entrepot.layers.tables import Range, Table
@@ -363,3 +365,87 @@ def test_a_container_that_was_made_anew_is_empty(data_tier: Tier, table: Table):
     assert table.try_get("k") is None
     table.put("l", {})
     assert [name for name, _ in table.scan()] == ["l"]
+
+
+# What tests of a random kind found.
+
+
+def test_a_filter_is_worked_out_anew_for_a_parameter_of_another_type(table: Table):
+    for key, value in (("int", 1), ("float", 1.0), ("true", True), ("ints", [1])):
+        table.put(key, {"a": value})
+    for value, names in ((1, ["float", "int"]), (True, ["true"]), (1.0, ["float", "int"])):
+        assert [name for name, _ in table.scan("a == :x", x=value)] == names
+    assert [name for name, _ in table.scan("a == :x", x=[1])] == ["ints"]
+    assert [name for name, _ in table.scan("a in (:x)", x=True)] == ["true"]
+
+
+@pytest.mark.parametrize("name", ['"', "\\", "\n", "\x00", "é", " "], ids=ascii)
+def test_an_attribute_may_be_named_oddly(table: Table, name: str):
+    table.put("k", {name: 1, "b": 2})
+    table.put("other", {name: 2})
+    assert list(table.scan(f"`{name}` == 1", names=[name])) == [("k", {name: 1})]
+    assert list(table.scan("exists(b)", names=[name, name, "b"])) == [("k", {name: 1, "b": 2})]
+    assert table.get("k", [name]) == {name: 1}
+
+
+def test_a_moment_that_is_no_datetime_comes_back_as_a_timestamp(table: Table):
+    far = Timestamp(1 << 60, 5)
+    table.put("k", {"a": far, "b": 1})
+    assert table.get("k") == {"a": far, "b": 1}
+    assert list(table.scan(names=["a"])) == [("k", {"a": far})]
+    ahead = dt.timezone(dt.timedelta(hours=5))
+    for moment in (dt.datetime(1, 1, 1, tzinfo=ahead), dt.datetime.max.replace(tzinfo=ahead)):
+        if moment.year == 1:
+            with pytest.raises(LimitError):
+                table.put("k", {"a": moment})
+        else:
+            table.put("k", {"a": moment})
+            assert table.get("k")["a"] == moment
+
+
+def test_a_number_of_thousands_of_digits_is_refused(table: Table):
+    table.put("k", {"a": (1 << 4096) - 1})
+    assert table.get("k") == {"a": (1 << 4096) - 1}
+    for number in (1 << 4096, -(10**5000)):
+        with pytest.raises(LimitError, match="bits"):
+            table.put("k", {"a": number})
+        with pytest.raises(LimitError, match="bits"):
+            table.update("k", "a = :x + 1", x=number)
+    assert table.get("k") == {"a": (1 << 4096) - 1}
+
+
+@pytest.mark.parametrize(
+    ("directory", "key"),
+    [
+        ("d" * 250 + "/" + "e" * 250, "/".join(["k" * 250] * 11)),
+        ("d", "/".join(["\x00" * 250] * 8)),
+    ],
+    ids=["long", "zeros"],
+)
+def test_a_path_that_is_too_long_is_refused_before_anything_is_changed(
+    data_tier: Tier, directory: str, key: str
+):
+    table = Table(data_tier, "users", directory)
+    with pytest.raises(LimitError, match="3000"):
+        table.put(key, {"a": 1})
+    with pytest.raises(LimitError, match="3000"):
+        Container(data_tier, "users").put(f"{directory}/{key}", b"x")
+    with pytest.raises(NoContainerError):
+        list(Container(data_tier, "users").list())
+
+
+def test_files_of_items_go_when_all_are_deleted_at_once(data_tier: Tier, table: Table, tmp_path):
+    container = Container(data_tier, "users")
+    for number in range(4):
+        container.put(f"people/{number}", bytes(100_000))
+    with table.batch() as batch:
+        batch.delete("0")
+        batch.delete("1")
+    assert len(files_in(tmp_path)) == 2
+    assert table.clear() == 2
+    assert files_in(tmp_path) == []
+
+
+def files_in(directory: Path) -> list[Path]:
+    """Return the files of large bodies, wherever the tier has them."""
+    return [path for path in directory.rglob("files/*") if path.is_file()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tempfile
@@ -12,12 +13,12 @@ from typing import IO, Any, Final, TypeAlias, cast
 from entrepot import settings
 from entrepot.arena.files import Files, Written
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import LimitError, NotFoundError, TypeMismatchError
+from entrepot.errors import CorruptError, LimitError, NotFoundError, TypeMismatchError
 from entrepot.layers import entries
 from entrepot.layers.commits import Call
 from entrepot.layers.containers import core
 from entrepot.layers.containers.core import Changed, Info, NewBody
-from entrepot.layers.entries import INLINE, Entry, Path
+from entrepot.layers.entries import Entry, Path
 from entrepot.layers.tier import Tier
 
 __all__ = ["Container", "Data", "ObjectReader", "sweep"]
@@ -60,8 +61,11 @@ class Container:
         Raises:
             ExistsError: It is there, and that is not wanted.
         """
-        number, now_ns = self._tier.ids.next(), time.time_ns()
-        self._tier.commits.write(core.make_container, self.name, number, now_ns, exist_ok)
+        self._commit(self.creating(exist_ok=exist_ok))
+
+    def creating(self, *, exist_ok: bool = False) -> Call:
+        """Return the write that `create` does."""
+        return Call(core.make_container, self.name, self._tier.ids.next(), time.time_ns(), exist_ok)
 
     # Writing.
 
@@ -130,61 +134,77 @@ class Container:
             if rest is not None:
                 for piece in _pieces(head, rest):
                     spool.write(piece)
-                spool.seek(0)
-            while not self._try_append(
-                at, head, None if rest is None else cast("IO[bytes]", spool)
-            ):
+            given = None if rest is None else cast("IO[bytes]", spool)
+            while not self._try_append(at, head, given):
                 pass
+
+    def appending(self, path: str, data: bytes) -> Call:
+        """Return the write that `append` does where the object stays small.
+
+        What it returns is None when that is done, else an entry: then nothing was done, and
+        `append` is to be called.
+        """
+        at, limit = entries.split(path), settings.BODY_INLINE_BYTES_MAX
+        return Call(
+            core.extend_inline, self.name, at, data, limit, self._inodes(at), time.time_ns()
+        )
 
     def _try_append(self, at: Path, head: bytes, spool: IO[bytes] | None) -> bool:
         """Append what is given; False if somebody else changed the object meanwhile."""
-        limit = settings.BODY_INLINE_BYTES_MAX if spool is None else -1
-        seen = self._tier.commits.write(
-            core.extend_inline, self.name, at, head, limit, self._inodes(at), time.time_ns()
-        )
-        if seen is None and spool is None:
-            return True
-        if seen is None:
-            seen = self._engine.read(core.find, self.name, at)
+        if spool is None:
+            limit = settings.BODY_INLINE_BYTES_MAX
+            args = self.name, at, head, limit, self._inodes(at), time.time_ns()
+            if self._tier.commits.write(core.extend_inline, *args) is None:
+                return True
+        else:
+            spool.seek(0)
+        pieces = iter((head,)) if spool is None else _pieces_of(spool)
+        seen = self._engine.read(core.find_appendable, self.name, at)
         try:
-            if seen.body > INLINE:
-                return self._append_to_file(at, seen, head, spool)
-            self._move_to_file(at, seen, head, spool)
-        except (Changed, FileNotFoundError):
-            if spool is not None:
-                spool.seek(0)
+            if seen is not None and seen.data is None:
+                self._append_to_file(at, seen.entry, pieces)
+            else:
+                self._move_to_file(at, seen, pieces)
+        except FileNotFoundError:
+            if seen is not None:
+                with contextlib.suppress(NotFoundError):
+                    self._check_changed(at, seen.entry)
+            return False
+        except Changed:
             return False
         return True
 
-    def _append_to_file(self, at: Path, seen: Entry, head: bytes, spool: IO[bytes] | None) -> bool:
+    def _append_to_file(self, at: Path, seen: Entry, pieces: Iterator[bytes]) -> None:
         files = self._files()
         with files.appending(seen.body) as fd:
-            now = self._engine.read(core.find, self.name, at)
-            if now.body != seen.body:
-                return False
-            end = now.size
-            for piece in [head] if spool is None else iter(lambda: spool.read(_PIECE_BYTES), b""):
+            now = self._engine.read(core.find_appendable, self.name, at)
+            if now is None or now.entry.body != seen.body:
+                raise Changed
+            end = now.entry.size
+            for piece in pieces:
                 files.write_at(fd, end, piece)
                 end += len(piece)
             files.sync_at(fd)
-            self._engine.write(core.extend_file, self.name, at, now, end, time.time_ns())
-        return True
+            self._engine.write(core.extend_file, self.name, at, now.entry, end, time.time_ns())
 
-    def _move_to_file(self, at: Path, seen: Entry, head: bytes, spool: IO[bytes] | None) -> None:
-        body = self._engine.read(core.find_body, self.name, at)
-        if (body.entry.inode, body.entry.size) != (seen.inode, seen.size) or body.data is None:
-            raise Changed
+    def _move_to_file(self, at: Path, seen: core.Body | None, pieces: Iterator[bytes]) -> None:
         files = self._files()
         with files.writing() as written:
-            written.write(body.data)
-            if spool is None:
-                written.write(head)
-            else:
-                for piece in iter(lambda: spool.read(_PIECE_BYTES), b""):
-                    written.write(piece)
+            if seen is not None:
+                written.write(seen.data or b"")
+            for piece in pieces:
+                written.write(piece)
             files.sync(written)
-            new = NewBody(b"", written.number, written.size)
-            self._engine.write(core.replace_body, self.name, at, seen, new, files, time.time_ns())
+            self._engine.write(
+                core.replace_body,
+                self.name,
+                at,
+                None if seen is None else seen.entry,
+                NewBody(b"", written.number, written.size),
+                files,
+                self._inodes(at),
+                time.time_ns(),
+            )
 
     def make_directory(self, path: str) -> None:
         """Make a directory, and those above it; one that is there is left as it is.
@@ -214,6 +234,7 @@ class Container:
         if recursive:
             self._delete_below(at.whole)
             if not at.name:
+                self._engine.read(entries.get_container, self.name)  # refuses one that is not there
                 return
         self.swept(self._commit(self.deleting(path)))
 
@@ -225,15 +246,21 @@ class Container:
         return Call(core.delete, self.name, entries.split(path))
 
     def _delete_below(self, directory: str) -> None:
-        try:
-            found = list(self.list(directory))
-        except NotFoundError:
-            return  # it is an object, or nothing
-        for entry in found:
-            if entry.is_directory:
-                self._delete_below(entry.path)
-            self._tier.commits.write(core.delete, self.name, entries.split(entry.path))
-        self._tier.sweep()
+        behind: str | None = ""
+        while behind is not None:
+            try:
+                page, behind = self.page(directory, behind)
+            except NotFoundError:
+                return  # it is an object, or nothing
+            for entry in page:
+                if entry.is_directory:
+                    self._delete_below(entry.path)
+            calls = [Call(core.delete, self.name, entries.split(entry.path)) for entry in page]
+            self._tier.commits.write_all(calls)
+            for call in calls:
+                if call.error is not None and not isinstance(call.error, NotFoundError):
+                    raise call.error  # else somebody deleted it meanwhile
+            self._tier.sweep()
 
     # Reading.
 
@@ -262,6 +289,7 @@ class Container:
 
         Raises:
             ConflictError: It is a directory.
+            CorruptError: Its file is gone.
             NotFoundError: It is not there.
         """
         at = entries.split(path)
@@ -272,7 +300,17 @@ class Container:
             fd = self._files().open(body.entry.body)
             if fd is not None:
                 return ObjectReader(core.info_of(at.whole, body.entry), None, fd)
-            # It was replaced or deleted in between: look again.
+            self._check_changed(at, body.entry)
+
+    def _check_changed(self, at: Path, seen: Entry) -> None:
+        """Refuse an object whose file is not there, unless it was changed or deleted meanwhile.
+
+        Raises:
+            CorruptError: It was not: a file goes after all that refers to it.
+            NotFoundError: It was deleted.
+        """
+        if self._engine.read(core.find, self.name, at).body == seen.body:
+            raise CorruptError(f"the body of {self.name}/{at.whole} is gone from the disk")
 
     def info(self, path: str) -> Info:
         """Return what is known of an object or directory.

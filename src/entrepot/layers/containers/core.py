@@ -305,28 +305,62 @@ def extend_inline(
     return None
 
 
+def find_appendable(tx: Transaction, container: str, path: Path) -> Body | None:
+    """Return where the bytes of an object are that is to become longer; None if it is not there.
+
+    Raises:
+        ConflictError: It is no object, or something above it is none.
+    """
+    found = entries.find_container(tx, container)
+    entry = None if found is None else entries.find_entry(tx, found.id, path)
+    if entry is None:
+        return None
+    if entry.kind != OBJECT:
+        raise ConflictError(f"{container}/{path.whole} is a {_KINDS[entry.kind]}, not an object")
+    return find_body(tx, container, path)
+
+
 def replace_body(
     tx: Transaction,
     container: str,
     path: Path,
-    seen: Entry,
+    seen: Entry | None,
     body: NewBody,
     files: Files,
+    inodes: Sequence[int],
     now_ns: int,
 ) -> None:
-    """Store bytes in a file in place of those in the catalog.
+    """Store bytes in a file in place of those in the catalog, or of none.
+
+    Args:
+        tx: The transaction.
+        container: The container's name.
+        path: The object.
+        seen: What it was when its bytes were copied; None if it was not there.
+        body: The file.
+        files: Where that is.
+        inodes: As for `put_body`.
+        now_ns: Now.
 
     Raises:
         Changed: It is not any more as it was seen.
+        ConflictError, NoContainerError: As `put_body`.
     """
-    number = entries.get_container(tx, container).id
-    old = entries.find_entry(tx, number, path)
-    if old is None or old.inode != seen.inode or (old.body, old.size) != (seen.body, seen.size):
+    found, number, numbers = _container_for_write(tx, container, path, inodes)
+    old = None if found is None else entries.find_entry(tx, found.id, path)
+    if _version(old) != _version(seen):
         raise Changed
-    entries.drop_body(tx, old)
-    entry = _changed(tx, container, number, path, old, (), now_ns)
+    entry = _changed(tx, container, number, path, old, numbers, now_ns)
+    if old is not None:
+        entries.drop_body(tx, old)
     _set_body(tx, entry, body, files)
+    if found is None:
+        entries.make_container(tx, container, number, now_ns)
     entries.put_entry(tx, number, path, entry)
+
+
+def _version(entry: Entry | None) -> tuple[int, int] | None:
+    return None if entry is None else (entry.inode, entry.modified_ns)
 
 
 def extend_file(
@@ -337,13 +371,13 @@ def extend_file(
     Raises:
         Changed: It is not any more the body that was seen.
     """
-    number = entries.get_container(tx, container).id
-    old = entries.find_entry(tx, number, path)
-    if old is None or (old.body, old.size) != (seen.body, seen.size):
+    found = entries.find_container(tx, container)
+    old = None if found is None else entries.find_entry(tx, found.id, path)
+    if found is None or old is None or (old.body, old.size) != (seen.body, seen.size):
         raise Changed
     old.size = size
     old.modified_ns = entries.next_moment(old, now_ns)
-    entries.put_entry(tx, number, path, old)
+    entries.put_entry(tx, found.id, path, old)
 
 
 def make_directory(

@@ -249,7 +249,10 @@ def _parser() -> Any:
 
         @inline
         def negation(self, operand: Node) -> Node:
-            return operand.operand if isinstance(operand, Not) else Not(operand)
+            # Two in a row are kept: they make true or false of a number.
+            if isinstance(operand, Not) and isinstance(operand.operand, Not):
+                return operand.operand
+            return Not(operand)
 
         @inline
         def compare(self, left: Node, sign: str, right: Node) -> Node:

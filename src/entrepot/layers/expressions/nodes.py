@@ -5,6 +5,7 @@ Chains (`a AND b AND c`, `a + b - c`) are one node each, so that a long one is n
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -33,11 +34,23 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Literal:
-    """A constant."""
+    """A constant. One is equal to another of the same type only: 1 is not 1.0, nor true."""
 
     value: Attribute
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[object, object]:
+        value = self.value
+        if isinstance(value, array):  # which has no hash
+            return value.typecode, value.tobytes()
+        return type(value), value
 
 
 @dataclass(frozen=True, slots=True)

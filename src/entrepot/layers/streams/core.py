@@ -4,7 +4,7 @@ A stream is a directory of shards (see `entries`), each an entry that counts its
 
 Keys::
 
-    ("stream", inode of the stream)             -> StreamRecord
+    ("record-stream", inode of the stream)      -> StreamRecord
     ("record", inode of a shard, sequence)      -> Block: records that came together,
                                                    of which the first has that number
 
@@ -43,7 +43,7 @@ __all__ = [
     "TrimmedError",
 ]
 
-STREAM_KEY = Prefix("stream")
+STREAM_KEY = Prefix("record-stream")
 RECORD = Prefix("record")
 MEMBER = Prefix("member")
 OWNER = Prefix("owner")
@@ -200,6 +200,7 @@ def resize_stream(
     """Add shards to a stream.
 
     Raises:
+        ConflictError: There is an entry with the name of one of them.
         LimitError: It has more than that already.
         NotFoundError: There is no such stream.
     """
@@ -209,6 +210,12 @@ def resize_stream(
             f"the stream {path.whole!r} has {stream.shards} shards, and {shards} are asked for",
             "shards can only be added",
         )
+    for shard in range(stream.shards, shards):
+        at = Path(path.whole, str(shard))
+        if entries.find_entry(tx, container, at) is not None:
+            raise ConflictError(
+                f"there is an entry {at.whole!r} where a shard is to be", "delete it first"
+            )
     _make_shards(tx, container, path, range(stream.shards, shards), iter(inodes), now_ns)
     stream.shards = shards
     tx.put(STREAM_KEY.int(inode), _encode(stream))
@@ -222,7 +229,7 @@ def delete_stream(tx: Transaction, container: int, path: Path) -> None:
     """
     _, stream = get_stream(tx, container, path)
     for shard in range(stream.shards):
-        entry = _find_shard(tx, container, path, shard)
+        entry = find_shard(tx, container, path, shard)
         if entry is not None:
             entries.remove_entry(tx, container, Path(path.whole, str(shard)), entry)
     entry = entries.find_entry(tx, container, path)
@@ -246,13 +253,14 @@ def get_shard(tx: Transaction, container: int, path: Path, shard: int) -> Entry:
         NotFoundError: There is no such stream.
     """
     _, stream = get_stream(tx, container, path)
-    entry = _find_shard(tx, container, path, shard) if 0 <= shard < stream.shards else None
+    entry = find_shard(tx, container, path, shard) if 0 <= shard < stream.shards else None
     if entry is None:
         raise ShardError(shard, stream.shards, path)
     return entry
 
 
-def _find_shard(tx: Transaction, container: int, path: Path, shard: int) -> Entry | None:
+def find_shard(tx: Transaction, container: int, path: Path, shard: int) -> Entry | None:
+    """Return the entry of a shard; None if it was deleted."""
     entry = entries.find_entry(tx, container, Path(path.whole, str(shard)))
     return entry if entry is not None and entry.kind == SHARD else None
 
@@ -275,6 +283,8 @@ def append_records(
     records: Sequence[New],
     turn: int,
     now_ns: int,
+    *,
+    all_or_none: bool = False,
 ) -> list[Appended | ShardError]:
     """Append records; return where each went, or why it went nowhere.
 
@@ -285,9 +295,11 @@ def append_records(
         records: What is appended, in order.
         turn: The shard of the first record that says nothing of its own.
         now_ns: When they arrive; never before what arrived in the shard before.
+        all_or_none: Append nothing if one of them can go nowhere.
 
     Raises:
         NotFoundError: There is no such stream.
+        ShardError: One can go nowhere, and it is all or none.
     """
     _, stream = get_stream(tx, container, path)
     by_shard: dict[int, list[int]] = {}
@@ -304,12 +316,19 @@ def append_records(
             results.append(Appended(shard, 0))
         else:
             results.append(ShardError(shard, stream.shards, path))
-    for shard, numbers in by_shard.items():
-        entry = _find_shard(tx, container, path, shard)
+    found = {shard: find_shard(tx, container, path, shard) for shard in by_shard}
+    for shard, entry in found.items():
         if entry is None:
-            for number in numbers:
+            for number in by_shard[shard]:
                 results[number] = ShardError(shard, stream.shards, path)
+    if all_or_none:
+        for result in results:
+            if isinstance(result, ShardError):
+                raise result
+    for shard, entry in found.items():
+        if entry is None:
             continue
+        numbers = by_shard[shard]
         first = entry.last_sequence + 1
         _append(tx, entry, [records[number] for number in numbers], stream, now_ns)
         entries.put_entry(tx, container, Path(path.whole, str(shard)), entry)
@@ -449,6 +468,15 @@ def read_shard(
         ((_, latest),) = tx.range(begin, after(begin), limit=1, reverse=True)
         behind_ns = _decode_block(latest).arrived_ns - records[-1].arrived_ns
     return Stretch(records, next_sequence, left, behind_ns)
+
+
+def blocks(tx: Transaction, entry: Entry) -> Iterator[tuple[int, Block, int]]:
+    """Yield the first number, the records and the stored size of each block of a shard."""
+    begin = key = RECORD.int(entry.inode)
+    while found := tx.range(key, after(begin), limit=_BLOCKS_AT_ONCE):
+        for at, raw in found:
+            yield _sequence_of(at, begin), _decode_block(raw), len(raw)
+        key = found[-1][0] + b"\x00"
 
 
 def _sequence_of(key: bytes, begin: bytes) -> int:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from entrepot import settings
-from entrepot.engine.protocol import Transaction
+from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers import entries
 from entrepot.layers.attributes import Timestamp
@@ -64,8 +64,11 @@ class Stream:
     is acknowledged is on the disk, and is kept for the stream's retention.
     """
 
-    def __init__(self, tier: Tier, container: str, path: Path) -> None:
+    def __init__(
+        self, tier: Tier, container: str, path: Path, *, makes_container: bool = True
+    ) -> None:
         self.use(tier)
+        self._makes_container = makes_container
         self.container = container
         self.path = path
         self.name = f"{container}/{path.whole}"
@@ -106,8 +109,8 @@ class Stream:
     def creating(
         self,
         shards: int,
-        *,
         retention_s: int = settings.RETENTION_S_DEFAULT,
+        *,
         exist_ok: bool = False,
     ) -> Call:
         """Return the write that `create` does: for faces and gateways."""
@@ -119,7 +122,16 @@ class Stream:
         ids = self._tier.ids
         inodes = [ids.next() for _ in range(shards + self.path.whole.count("/") + 2)]
         stream = core.StreamRecord(shards, retention_s)
-        return Call(_create, self.container, self.path, stream, inodes, time.time_ns(), exist_ok)
+        return Call(
+            _create,
+            self.container,
+            self.path,
+            stream,
+            inodes,
+            time.time_ns(),
+            exist_ok,
+            self._makes_container,
+        )
 
     def info(self) -> StreamInfo:
         """Return what the stream is.
@@ -133,6 +145,7 @@ class Stream:
         """Add shards, which can be used at once. What a key's shard is changes with that.
 
         Raises:
+            ConflictError: Something else has the name of a shard that is to be added.
             LimitError: It has more than that already.
             NotFoundError: It is not there.
         """
@@ -217,13 +230,7 @@ class Stream:
 
     def appending(self, records: Sequence[New], *, all_or_none: bool = False) -> Call:
         """Return the write that `append_each` does."""
-        for record in records:
-            if len(record.data) > settings.RECORD_BYTES_MAX:
-                raise LimitError(
-                    f"a record has {len(record.data)} bytes, "
-                    f"at most {settings.RECORD_BYTES_MAX} are allowed",
-                    "store it as an object, and its path as the record",
-                )
+        records = [_checked_record(record) for record in records]
         turn = next(self._turn)
         for _ in records[1:]:
             next(self._turn)
@@ -271,21 +278,15 @@ class Stream:
         Cost: one read transaction, mostly two ranges.
         Source: Kafka's consumer positions; v3io's seek types.
         """
-        check_limit(limit)
-        where = checked_since(since)
         deadline = Deadline(timeout)
-        while True:
-            inode, stretch = self.engine.read(_read, self.container, self.path, shard, where, limit)
-            left = deadline.left()
-            if stretch.records or left == 0:
-                return stretch
-            where = stretch.next
-            bells = [core.RECORD.int(inode)]
+        bells, stretch = self.look(shard, since, limit)
+        while not stretch.records and deadline.left() != 0:
             seen = self.engine.listen(bells)
-            inode, stretch = self.engine.read(_read, self.container, self.path, shard, where, limit)
-            if stretch.records:
-                return stretch
-            self.engine.wait(bells, seen, left)
+            bells, stretch = self.look(shard, stretch.next, limit)
+            if not stretch.records:
+                self.engine.wait(bells, seen, deadline.left())
+                bells, stretch = self.look(shard, stretch.next, limit)
+        return stretch
 
     def tail(
         self,
@@ -305,26 +306,14 @@ class Stream:
             LimitError: There is no such shard or record.
             NotFoundError: The stream is not there, or was deleted.
         """
-        where = checked_since(since)
-        positions = self.engine.read(_positions, self.container, self.path, shards, where)
-        return self._tail(positions, None if shards is None else list(shards), timeout)
+        return self._tail(self.tail_of(shards, since), timeout)
 
-    def _tail(
-        self, positions: list[Shard], shards: list[int] | None, timeout: float | None
-    ) -> Generator[Record]:
+    def _tail(self, tail: Tail, timeout: float | None) -> Generator[Record]:
         deadline = Deadline(timeout)
         while True:
-            bells = [core.RECORD.int(shard.inode) for shard in positions]
+            bells = tail.bells()
             seen = self.engine.listen(bells)
-            found = [
-                self.engine.read(_read, self.container, self.path, at.number, at.sequence, 1000)[1]
-                for at in positions
-            ]
-            positions = [
-                at._replace(sequence=stretch.next)
-                for at, stretch in zip(positions, found, strict=True)
-            ]
-            records = [record for stretch in found for record in stretch.records]
+            records = tail.take()
             if records:
                 yield from records
                 deadline = Deadline(timeout)
@@ -333,10 +322,22 @@ class Stream:
             if left == 0:
                 return
             slice_s = settings.WAIT_SLICE_S if left is None else min(left, settings.WAIT_SLICE_S)
-            if not self.engine.wait(bells, seen, slice_s) and shards is None:
-                known = {at.number for at in positions}
-                there = self.engine.read(_positions, self.container, self.path, None, EARLIEST)
-                positions += [at for at in there if at.number not in known]
+            if not self.engine.wait(bells, seen, slice_s):
+                tail.look_for_shards()
+
+    # The steps of a wait, for this class and its async twin.
+
+    def tail_of(self, shards: Iterable[int] | None, since: Since) -> Tail:
+        """Return where a tail begins; see `tail`."""
+        return Tail(self.engine, self.container, self.path, shards, checked_since(since))
+
+    def look(self, shard: int, since: Since, limit: int) -> tuple[list[bytes], Stretch]:
+        """Read without waiting; return the bells that ring when there is more, too."""
+        check_limit(limit)
+        inode, stretch = self.engine.read(
+            _read, self.container, self.path, shard, checked_since(since), limit
+        )
+        return [core.RECORD.int(inode)], stretch
 
     # Consumer groups.
 
@@ -348,11 +349,13 @@ class Stream:
             since: Where shards begin of which nothing was committed.
 
         Raises:
+            LimitError: The group's name is empty or too long.
             NotFoundError: The stream is not there.
+            TypeMismatchError: The group's name is no string.
         """
         from entrepot.layers.streams.consumer import Consumer
 
-        return Consumer(self, group, since)
+        return Consumer(self, checked_group(group), since)
 
     def groups(self) -> list[GroupInfo]:
         """Return the consumer groups, by name."""
@@ -371,6 +374,50 @@ class Stream:
     def sequences(self) -> list[tuple[int, int]]:
         """Return for each shard the numbers of its oldest record and of the next to come."""
         return self.engine.read(_sequences, self.container, self.path)
+
+
+class Tail:
+    """Where a reader is that follows some shards, or all there are."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        container: str,
+        path: Path,
+        shards: Iterable[int] | None,
+        since: int | str | Timestamp,
+    ) -> None:
+        self._engine = engine
+        self._at = container, path
+        self._follows_all = shards is None
+        self._positions = engine.read(_positions, *self._at, shards, since)
+
+    def bells(self) -> list[bytes]:
+        """Return what rings when there are records to take."""
+        return [core.RECORD.int(shard.inode) for shard in self._positions]
+
+    def take(self) -> list[Record]:
+        """Return the next records of all shards, and go on behind them.
+
+        Raises:
+            NotFoundError: The stream was deleted, or a record was dropped before it was read.
+        """
+        found = [
+            self._engine.read(_read, *self._at, at.number, at.sequence, 1000)[1]
+            for at in self._positions
+        ]
+        self._positions = [
+            at._replace(sequence=stretch.next)
+            for at, stretch in zip(self._positions, found, strict=True)
+        ]
+        return [record for stretch in found for record in stretch.records]
+
+    def look_for_shards(self) -> None:
+        """Follow shards that were added, where all are followed."""
+        if self._follows_all:
+            known = {at.number for at in self._positions}
+            there = self._engine.read(_positions, *self._at, None, EARLIEST)
+            self._positions += [at for at in there if at.number not in known]
 
 
 def check_shards(shards: int) -> None:
@@ -408,6 +455,59 @@ def as_bytes(data: object, what: str) -> bytes:
     raise TypeMismatchError(f"{what} is a {type(data).__name__}", "give bytes or a string")
 
 
+def _checked_record(record: New) -> New:
+    """Return a record as transactions take it.
+
+    Raises:
+        LimitError: It is too large, or its key is no Unicode or too long.
+        TypeMismatchError: A part of it is of another type.
+    """
+    data, shard, key, info = record
+    if type(data) is not bytes or (info is not None and type(info) is not bytes):
+        data = as_bytes(data, "a record")
+        info = None if info is None else as_bytes(info, "the info of a record")
+    if shard is not None and type(shard) is not int:
+        raise TypeMismatchError(f"a shard is {shard!r}, a {type(shard).__name__}", "give an int")
+    if key is not None:
+        _check_key(key)
+    if len(data) > settings.RECORD_BYTES_MAX:
+        raise LimitError(
+            f"a record has {len(data)} bytes, at most {settings.RECORD_BYTES_MAX} are allowed",
+            "store it as an object, and its path as the record",
+        )
+    return New(data, shard, key, info)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise TypeMismatchError(
+            f"a partition key is {key!r}, a {type(key).__name__}", "give a string"
+        )
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise LimitError(f"the partition key {key!r} is no Unicode text") from error
+
+
+def checked_group(group: object) -> str:
+    """Return the name of a consumer group.
+
+    Raises:
+        LimitError: It is empty or too long.
+        TypeMismatchError: It is no string.
+    """
+    if not isinstance(group, str):
+        raise TypeMismatchError(
+            f"a consumer group is named {group!r}, a {type(group).__name__}", "give a string"
+        )
+    if not 0 < len(group) <= settings.ENTRY_NAME_CHARS_MAX:
+        raise LimitError(
+            f"the name of a consumer group has {len(group)} characters, "
+            f"1 to {settings.ENTRY_NAME_CHARS_MAX} are allowed"
+        )
+    return group
+
+
 def checked_since(since: object) -> int | str | Timestamp:
     """Return where to begin, as transactions take it.
 
@@ -436,8 +536,11 @@ def _create(
     inodes: Sequence[int],
     now_ns: int,
     exist_ok: bool,
+    makes_container: bool,
 ) -> None:
     found = entries.find_container(tx, container)
+    if found is None and not makes_container:
+        raise entries.NoContainerError(container)
     number = inodes[-1] if found is None else found.id
     if found is not None and exist_ok:
         entry = entries.find_entry(tx, found.id, path)
@@ -468,19 +571,16 @@ def _append(
     all_or_none: bool,
 ) -> list[Appended | ShardError]:
     number = entries.get_container(tx, container).id
-    if all_or_none:
-        _, stream = core.get_stream(tx, number, path)
-        for record in records:
-            if record.shard is not None and not 0 <= record.shard < stream.shards:
-                raise ShardError(record.shard, stream.shards, path)
-    return core.append_records(tx, number, path, records, turn, now_ns)
+    return core.append_records(tx, number, path, records, turn, now_ns, all_or_none=all_or_none)
 
 
 def _trim(tx: Transaction, container: str, path: Path, shard: int, now_ns: int) -> tuple[int, int]:
     """Drop blocks of one shard; return how many shards there are, and how many blocks went."""
     number = entries.get_container(tx, container).id
     _, stream = core.get_stream(tx, number, path)
-    entry = core.get_shard(tx, number, path, shard)
+    entry = core.find_shard(tx, number, path, shard)
+    if entry is None:
+        return stream.shards, 0
     before_ns = now_ns - stream.retention_s * 1_000_000_000
     dropped = core.trim_shard(tx, entry, before_ns, settings.BATCH_KEYS)
     if dropped:

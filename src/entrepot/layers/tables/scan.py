@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -26,7 +27,7 @@ from entrepot.layers import entries
 from entrepot.layers.attributes import MISSING, exact_hook, friendly_hook
 from entrepot.layers.entries import DIRECTORIES, KIND_AT, Place
 from entrepot.layers.expressions import Condition
-from entrepot.layers.tables.core import SYSTEM, Loaded, is_hidden
+from entrepot.layers.tables.core import SYSTEM, Item, Loaded, decode_exact, is_hidden, resolve
 
 __all__ = [
     "ALL",
@@ -46,6 +47,7 @@ ALL: Final = ("*",)
 EVERYTHING: Final = ("**",)
 """These, the hidden and the system attributes."""
 
+_NO_FIELD: Final = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]')
 _HIDING: Final = b"__"
 Row = tuple[str, dict[str, Any]]
 """The name of an item, and of its attributes those that were asked for."""
@@ -115,6 +117,8 @@ class Plan(NamedTuple):
     read: _Reader
     range: Range
     limit: int
+    looks: int | None = None
+    """After so many entries a page ends, even if it has no items: for who must give way."""
 
     def page(self, tx: Transaction, place: Place, behind: str = "") -> Page:
         """Return a page of items that pass, which begins behind a name.
@@ -142,7 +146,7 @@ def _walk(
     passes, read, limit, wants_name = plan.passes, plan.read, plan.limit, plan.wants_name
     segment, segments = plan.range.segment, plan.range.segments
     rows: list[Row] = []
-    offset, size = len(begin) + 1, 0
+    offset, size, looks = len(begin) + 1, 0, 0
     stretch = min(settings.SCAN_STRETCH, limit + 1) if passes is None else settings.SCAN_STRETCH
     is_first = True
     while True:
@@ -167,6 +171,9 @@ def _walk(
         if len(found) < stretch:
             return Page(rows, None)
         first = found[-1][0] + b"\x00"
+        looks += stretch
+        if plan.looks is not None and looks >= plan.looks:
+            return Page(rows, entries.name_of(found[-1][0], begin))
 
 
 def _check_there(tx: Transaction, begin: bytes, place: Place) -> None:
@@ -216,7 +223,7 @@ def names_of(names: str | Sequence[str] | None) -> tuple[str, ...]:
         return ALL
     if isinstance(names, str):
         return (names,)
-    found = tuple(names)
+    found = tuple(dict.fromkeys(names))
     if not all(isinstance(name, str) for name in found):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
         raise TypeMismatchError(f"{found!r} are no names of attributes", "names are strings")
     if "**" in found:
@@ -230,11 +237,13 @@ def names_of(names: str | Sequence[str] | None) -> tuple[str, ...]:
 def _filter(where: Condition) -> _Filter:
     """Return what tells whether a record passes: it decodes what the filter names."""
     wanted = sorted(name for name in where.names if name not in SYSTEM)
+    if not _are_fields(wanted):
+        return _filter_of_whole(where)
     record = _record_of(wanted)
     decode = msgspec.msgpack.Decoder(record, ext_hook=exact_hook).decode
     fields = {name: f"attributes.f{number}" for number, name in enumerate(wanted)}
 
-    def resolve(name: str) -> Callable[[Any], Any]:
+    def get_of(name: str) -> Callable[[Any], Any]:
         get = SYSTEM.get(name)
         if get is None:
             return operator.attrgetter(fields[name])
@@ -242,7 +251,7 @@ def _filter(where: Condition) -> _Filter:
             return operator.attrgetter("name")
         return lambda entry: get("", entry)
 
-    test = where.compile(resolve)
+    test = where.compile(get_of)
     if "__name" not in where.names:
         return lambda name, raw: test(decode(raw))
 
@@ -252,6 +261,16 @@ def _filter(where: Condition) -> _Filter:
         return test(entry)
 
     return run
+
+
+def _filter_of_whole(where: Condition) -> _Filter:
+    test = where.compile(resolve)
+    return lambda name, raw: test(Item(name, decode_exact(raw)))
+
+
+def _are_fields(names: Sequence[str]) -> bool:
+    """Tell whether msgspec can have a class with fields of these names."""
+    return not any(map(_NO_FIELD.search, names))
 
 
 def _record_of(names: Sequence[str]) -> type[msgspec.Struct]:
@@ -278,7 +297,8 @@ def _record_of(names: Sequence[str]) -> type[msgspec.Struct]:
 def _reader(names: tuple[str, ...], exact: bool) -> _Reader:
     """Return what reads the attributes that are asked for from a record."""
     hook: Callable[[int, memoryview], object] = exact_hook if exact else friendly_hook
-    if names not in (ALL, EVERYTHING) and not any(name in SYSTEM or name == "*" for name in names):
+    is_general = names in (ALL, EVERYTHING) or any(name in SYSTEM or name == "*" for name in names)
+    if not is_general and _are_fields(names):
         return _reader_of_some(names, hook)
     decode = msgspec.msgpack.Decoder(Loaded, ext_hook=hook).decode
     if names == ALL:

@@ -264,6 +264,7 @@ class Table:
             page = self.page(self.plan("", (), Range(), None, {}))
             calls = [self.deleting(name, "", {}) for name, _ in page.rows]
             self._tier.commits.write_all(calls)
+            self._sweep_after(calls)
             gone = [call.error for call in calls if call.error is not None]
             for error in gone:
                 if not isinstance(error, NotFoundError):  # somebody else deleted it
@@ -271,6 +272,20 @@ class Table:
             count += len(calls) - len(gone)
             if page.behind is None:
                 return count
+
+    def write_all(self, calls: Sequence[Call]) -> None:
+        """Do all of some writes, or nothing: for batches.
+
+        Raises:
+            EntrepotError: What the first write that refused raises; nothing was changed then.
+        """
+        self.engine.write(_run_all, calls)
+        self._sweep_after(calls)
+
+    def _sweep_after(self, calls: Sequence[Call]) -> None:
+        done = (call for call in calls if call.fn is _delete and call.error is None)
+        if any(entries.leaves_trash(call.result) for call in done):
+            self._tier.sweep()
 
     # For faces and gateways: the same in two steps.
 
@@ -293,6 +308,14 @@ class Table:
     def page(self, plan: scan.Plan, behind: str = "") -> Page:
         """Return a page of a scan; `Page.behind` is where the next one begins."""
         return self.engine.read(plan.page, self.place, behind)
+
+    def get_exact(self, key: str, names: str | Sequence[str] | None = None) -> dict[str, Any]:
+        """As `get`, with attributes as they are stored: arrays, moments to the nanosecond."""
+        place, name = self._at(key)
+        raw = self.engine.read(core.find_item, place, name)
+        if raw is None:
+            raise core.missing_item(f"{self.name}/{key}")
+        return scan.project(scan.names_of(names), name, core.decode_exact(raw))
 
     def putting(
         self,
@@ -356,8 +379,7 @@ class Table:
         if not path.name:
             raise entries.LimitError("the key of an item is empty")
         directory = self.place.directory
-        below = "/".join(part for part in (directory, path.directory) if part)
-        return Path(below, path.name)
+        return entries.split(f"{directory}/{path.whole}") if directory else path
 
     def _at(self, key: str) -> tuple[Place, str]:
         """Return where an item is: here, or in a directory beneath."""
@@ -418,7 +440,7 @@ class TableBatch:
         """
         self._is_over = True
         if self._calls:
-            self._table.engine.write(_run_all, self._calls)
+            self._table.write_all(self._calls)
 
     def __enter__(self) -> TableBatch:
         return self
@@ -431,7 +453,7 @@ class TableBatch:
 
 def _run_all(tx: Transaction, calls: Sequence[Call]) -> None:
     for call in calls:
-        call.fn(tx, *call.args)
+        call.result = call.fn(tx, *call.args)
 
 
 def _write(
