@@ -46,8 +46,7 @@ def get_item(store: Store, container: str, arguments: Arguments) -> Response:
         path = path_of(arguments)
         store.check_name(container)
         if "/" in key or key in _NO_KEYS:
-            at = core.entries.split(path)
-            place, key = core.entries.Place(container, at.directory), at.name
+            place, key = store.place(container, path)
             table = store.table(container, "")
         else:
             table = store.table(container, arguments["table_path"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
 import posixpath
 from typing import Any, Final
 
 from entrepot import settings
 from entrepot.errors import ConflictError, EntrepotError, LimitError, NotFoundError
 from entrepot.layers import entries
+from entrepot.layers.containers import ObjectReader, core
 from entrepot.v3io import _protocol
 from entrepot.v3io._direct import listings
 from entrepot.v3io._direct.answers import Answer, filled, refused, stamped
@@ -85,28 +87,32 @@ def get_object(store: Store, container: str, arguments: Arguments) -> Response:
     count = whole_number("num_bytes", arguments.get("num_bytes"), 0)
     if offset < 0 or count < 0:
         raise LimitError(f"{count} bytes from {offset} on: numbers of bytes are not negative")
-    store.check_name(container)
+    place, name = store.place(container, path)
+    target = store.container(container)
     try:
-        reader = store.container(container).open(path)
+        body = target.tier.engine.read(core.find_body_at, place, name)
+        if body.data is not None:
+            return _part(
+                io.BytesIO(body.data), body.entry.size, body.entry.modified_ns, offset, count
+            )
+        with target.open(path) as reader:
+            return _part(reader, reader.info.size, reader.info.modified_ns, offset, count)
     except ConflictError as error:  # a directory has no bytes
         raise NotFoundError(error.message) from error
-    with reader:
-        info = reader.info
-        if not offset and not count:
-            return _whole(reader.read(), info.modified_ns)
-        if offset >= info.size:
-            return refused(
-                Refusal(
-                    416,
-                    _protocol.INVALID,
-                    f"the object has {info.size} bytes, and those from {offset} on are asked for",
-                ),
-                None,
-            )
-        reader.seek(offset)
-        data = reader.read(count or -1)
-        span = f"bytes {offset}-{offset + len(data) - 1}/{info.size}"
-        return _whole(data, info.modified_ns, span)
+
+
+def _part(
+    reader: io.BytesIO | ObjectReader, size: int, modified_ns: int, offset: int, count: int
+) -> Response:
+    """Answer with a part of an object; with all of it if neither offset nor count is given."""
+    if not offset and not count:
+        return _bytes(reader.read(), modified_ns)
+    if offset >= size:
+        text = f"the object has {size} bytes, and those from {offset} on are asked for"
+        return refused(Refusal(416, _protocol.INVALID, text), None)
+    reader.seek(offset)
+    data = reader.read(count or -1)
+    return _bytes(data, modified_ns, f"bytes {offset}-{offset + len(data) - 1}/{size}")
 
 
 def is_large(store: Store, container: str | None, arguments: Arguments) -> bool:
@@ -121,14 +127,11 @@ def is_large(store: Store, container: str | None, arguments: Arguments) -> bool:
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 
 
-def _whole(data: bytes, modified_ns: int, span: str = "") -> Response:
+def _bytes(data: bytes, modified_ns: int, span: str = "") -> Response:
     fields = _OCTETS | {"Content-Range": span} if span else _OCTETS
-    return Answer(
-        206 if span else 200,
-        None,
-        lambda: data,
-        lambda: stamped(modified_ns, fields),
-    )
+    answer = Answer(206 if span else 200, None, headers=lambda: stamped(modified_ns, fields))
+    answer.body = data
+    return answer
 
 
 # Writing.

@@ -10,7 +10,7 @@ from entrepot.engine.protocol import Engine
 from entrepot.errors import LimitError
 from entrepot.layers.commits import Commits
 from entrepot.layers.containers import Container
-from entrepot.layers.entries import NoContainerError
+from entrepot.layers.entries import NoContainerError, Place, split
 from entrepot.layers.streams import Stream
 from entrepot.layers.tables import Table
 
@@ -35,6 +35,7 @@ class Store:
         self.tables: dict[tuple[str, str], Table] = {}
         """By container and path, as they were given."""
         self._streams: dict[tuple[str, str], Stream] = {}
+        self._places: dict[tuple[str, str], tuple[Place, str]] = {}
         self._containers: dict[str, Container] = {}
         self.is_closed = False
 
@@ -86,6 +87,21 @@ class Store:
             container = self.depot.container(name)
             _keep(self._containers, name, container)
         return container
+
+    def place(self, container: str, path: str) -> tuple[Place, str]:
+        """Return where a path is.
+
+        Raises:
+            LimitError: It cannot be one.
+            NoContainerError: No container can be named so.
+        """
+        found = self._places.get((container, path))
+        if found is None:
+            self.check_name(container)
+            at = split(path)
+            found = Place(container, at.directory), at.name
+            _keep(self._places, (container, path), found)
+        return found
 
     def check_name(self, container: str) -> None:
         """Refuse to look for a container that cannot be there.
