@@ -19,7 +19,7 @@ from entrepot.engine.lmdb import Slot, slots
 from entrepot.engine.lmdb.environment import is_stopped
 from entrepot.engine.lmdb.locks import root_lock
 from entrepot.errors import ClosedError, LimitError
-from entrepot.layers import containers, entries
+from entrepot.layers import containers, entries, streams
 from entrepot.layers.containers import Container
 from entrepot.layers.objects import Objects
 from entrepot.layers.spaces import Client, Space, SpaceInfo, Spaces, workspaces
@@ -449,6 +449,10 @@ class Depot:
         problems = attached.engine.read(attached.arena.check)
         for tier in attached.tiers():
             problems += tier.engine.read(workspaces.check)
+            problems += tier.engine.read(entries.check)
+            problems += tier.engine.read(streams.check)
+            if tier.files is not None:
+                problems += tier.files.check(entries.used_files)
         problems += self.objects.check()
         return problems
 

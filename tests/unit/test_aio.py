@@ -118,7 +118,7 @@ INNER = {
     },
     Values: {"want", "is_new", "accept", "end"},
     entrepot.Depot: {"attached", "client"},
-    Table: {"write_all", "use", "plan", "page", "putting", "updating", "deleting"},
+    Table: {"get_exact", "write_all", "use", "plan", "page", "putting", "updating", "deleting"},
     Stream: {
         "use",
         "append_each",
@@ -132,6 +132,7 @@ INNER = {
     },
     Consumer: {"bells", "must_share", "share", "take", "at"},
     Container: {
+        "swept",
         "use",
         "tier",
         "appending",

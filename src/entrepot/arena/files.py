@@ -18,20 +18,22 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Generator
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from entrepot import settings
-from entrepot.engine import failpoints
+from entrepot.engine import failpoints, held
 from entrepot.engine.ids import Ids
 from entrepot.engine.keys import Prefix, unpack
-from entrepot.engine.protocol import Engine, Transaction
+from entrepot.engine.protocol import Engine, Item, Transaction
 from entrepot.errors import CorruptError, DiskFullError
 
 __all__ = ["Files", "Written", "give_up"]
 
 TRASH = Prefix("file-trash")
 _MODE = 0o600
+_NAME = re.compile("[0-9a-f]{16}")
 
 
 class Written:
@@ -188,6 +190,47 @@ class Files:
             count += len(numbers)
         return count
 
+    def check(self, used: Callable[[Transaction], list[tuple[int, int]]]) -> list[str]:
+        """Return what is wrong with the files: missing, too short, used twice, or of no use.
+
+        Others may work meanwhile: what looks wrong is looked at again.
+
+        Args:
+            used: Returns the number of each file that is used, and how long its body is.
+        """
+        exists = self._directory.exists()
+        names = [path.name for path in self._directory.iterdir()] if exists else []
+        found, others = self._engine.read(lambda tx: (used(tx), _unused(tx)))
+        sizes = dict(found)
+        problems = [
+            f"file {name} is of no use"
+            for name in names
+            if not _NAME.fullmatch(name)
+            or (int(name, 16) not in sizes and int(name, 16) not in others)
+        ]
+        # One whose trash was forgotten between the two looks is gone.
+        problems = [what for what in problems if (self._directory / what.split()[1]).exists()]
+        if len(sizes) != len(found):
+            problems.append("a file is the body of two objects")
+        problems += [
+            f"file {number:016x} is used and given up" for number in sizes if number in others
+        ]
+        short = [number for number, size in sizes.items() if self._size(number) < size]
+        if short:
+            later = dict(self._engine.read(used))
+            problems += [
+                f"file {number:016x} is missing or shorter than its body"
+                for number in short
+                if number in later
+            ]
+        return problems
+
+    def _size(self, number: int) -> int:
+        try:
+            return Path(self._path(number)).stat().st_size
+        except FileNotFoundError:
+            return -1
+
     def _remove(self, number: int) -> None:
         with contextlib.suppress(FileNotFoundError):
             Path(self._path(number)).unlink()
@@ -234,6 +277,20 @@ def _release(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
     number = unpack(rest)[0]
     assert isinstance(number, int)
     tx.put(TRASH.int(number), b"")
+
+
+def _unused(tx: Transaction) -> set[int]:
+    """Return the files that are written just now, and those that are to be removed."""
+    numbers = set(_numbers(tx.range(TRASH.begin, TRASH.end), 1))
+    return numbers.union(_numbers(tx.range(held.HELD.begin, held.HELD.end), 3, "file"))
+
+
+def _numbers(items: Sequence[Item], place: int, kind: str = "") -> Iterator[int]:
+    for key, _ in items:
+        elements = unpack(key)
+        number = elements[place] if not kind or elements[2] == kind else None
+        if isinstance(number, int):
+            yield number
 
 
 def _trash(tx: Transaction) -> list[int]:

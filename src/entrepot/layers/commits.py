@@ -142,9 +142,17 @@ class Commits:
         return call.value()
 
     def write_all(self, calls: Sequence[Call]) -> None:
-        """Run several writes in one transaction, each on its own; see `Call.value`."""
+        """Run several writes in one transaction, each on its own; see `Call.value`.
+
+        An error that is of none of them is raised, and all that were not done have it.
+        """
         for at in range(0, len(calls), _TOGETHER_MAX):
-            run_together(self._engine, calls[at : at + _TOGETHER_MAX])
+            try:
+                run_together(self._engine, calls[at : at + _TOGETHER_MAX])
+            except BaseException as error:
+                for call in calls[at:]:
+                    call.error = error
+                raise
 
     def _lead(self) -> None:
         calls: list[_Waiting] = []

@@ -57,6 +57,7 @@ NO_BODY, INLINE = 0, 1
 CONTAINER = Prefix("container")
 ENTRY = Prefix("entry")
 BODY = Prefix("body")
+_BODIES_AT_ONCE: Final = 100
 _NO_ATTRIBUTES = msgspec.Raw(b"\x80")
 _CONTAINER_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
@@ -414,3 +415,69 @@ def _drop_contents(tx: Transaction, entry: Entry) -> None:
         throw_away(tx, RECORDS, entry.inode)
     elif entry.kind == STREAM:
         throw_away(tx, GROUPS, entry.inode)
+
+
+# Looking after it.
+
+
+def check(tx: Transaction) -> list[str]:
+    """Return what is wrong with the entries of a tier and their small bodies."""
+    known = {container.id: container.name for container in list_containers(tx)}
+    going = set(thrown_away(tx, ENTRIES, 1 << 62))
+    problems: list[str] = []
+    at: tuple[int, str] | None = None
+    bodies = 0
+    for container, path, entry in walk(tx):
+        bodies += entry.body == INLINE
+        if at != (container, path.directory):
+            at = container, path.directory
+            if container not in known and container not in going:
+                problems.append(
+                    f"entry {path.whole!r} is in container {container:x}, which is none"
+                )
+            elif container not in going and not is_directory(tx, *at):
+                problems.append(f"entry {known[container]}/{path.whole} is in no directory")
+        wrong = _wrong_body(tx, entry)
+        if wrong:
+            problems.append(f"entry {known.get(container, container)}/{path.whole} {wrong}")
+    if bodies != sum(1 for _ in pages(tx, BODY, _BODIES_AT_ONCE)):
+        problems += _lost_bodies(tx)
+    return problems
+
+
+def walk(tx: Transaction) -> Iterator[tuple[int, Path, Entry]]:
+    """Yield all entries with their containers' ids, those of deleted containers included."""
+    for key, raw in pages(tx, ENTRY, settings.BATCH_KEYS):
+        container, directory, name = ENTRY.tail(key)
+        assert isinstance(container, int)
+        yield container, Path(str(directory), str(name)), decode_entry(raw)
+
+
+def pages(tx: Transaction, prefix: Prefix, limit: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield all keys of a kind with their values, so many at a time."""
+    begin = prefix.begin
+    while found := tx.range(begin, prefix.end, limit=limit):
+        yield from found
+        begin = found[-1][0] + b"\x00"
+
+
+def used_files(tx: Transaction) -> list[tuple[int, int]]:
+    """Return (number, size) of each body that is a file: for `Files.check`."""
+    return [(entry.body, entry.size) for _, _, entry in walk(tx) if entry.body > INLINE]
+
+
+def _wrong_body(tx: Transaction, entry: Entry) -> str:
+    if entry.kind != OBJECT:
+        return "has a body and is no object" if entry.body != NO_BODY else ""
+    if entry.body > INLINE:
+        return ""  # see `Files.check`
+    body = tx.get(BODY.int(entry.inode)) if entry.body == INLINE else b""
+    if body is None:
+        return "has lost its body"
+    return "" if len(body) == entry.size else f"has {len(body)} bytes and says {entry.size}"
+
+
+def _lost_bodies(tx: Transaction) -> list[str]:
+    owners = {entry.inode for _, _, entry in walk(tx) if entry.body == INLINE}
+    lost = (BODY.tail(key)[0] for key, _ in pages(tx, BODY, _BODIES_AT_ONCE))
+    return [f"body {inode:x} belongs to no entry" for inode in lost if inode not in owners]

@@ -295,6 +295,8 @@ def test_a_body_that_is_gone_is_said_to_be_so(container: Container, data_tier: T
     for call in (lambda: container.get("o"), lambda: container.append("o", b"x")):
         with pytest.raises(CorruptError, match="users/o"):
             call()
+    container.put("o", b"again")
+    assert container.get("o") == b"again"
 
 
 def test_all_files_of_a_container_go_however_many(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from entrepot.errors import (
+    ClosedError,
     ConflictError,
     FullError,
     LimitError,
@@ -631,7 +632,8 @@ def test_a_claim_whose_variable_was_deleted_cannot_be_moved(space: Space) -> Non
     space.delete("v")
     with pytest.raises(NotFoundError):
         claim.move("w")
-    claim.done()
+    with pytest.raises(ClosedError):
+        claim.done()
 
 
 def test_a_value_that_is_moved_expires_as_others_there(space: Space, clock: Clock) -> None:

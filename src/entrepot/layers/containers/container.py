@@ -95,21 +95,28 @@ class Container:
             files.sync(written)
             self._commit_body(at, NewBody(b"", written.number, written.size))
 
-    def putting(self, path: str, data: bytes) -> Call:
-        """Return the write that `put` does with bytes that are few.
+    def putting(self, path: str, data: Data) -> Call | None:
+        """Return the write that `put` does, for faces and gateways.
 
-        What it returns is the entry that was there before, or None; see `leaves_trash`.
+        It results in what was there before, for `swept`. Of what is large, or may be, there is
+        none: it must be written to a file before.
         """
-        assert len(data) <= settings.BODY_INLINE_BYTES_MAX, "a large body is a file"
-        return self._putting(entries.split(path), NewBody(data))
+        if isinstance(data, (bytes, bytearray, memoryview, str)):
+            head, rest = _head(data)
+            if rest is None:
+                return self._putting_body(entries.split(path), NewBody(head))
+        return None
 
-    def _putting(self, at: Path, body: NewBody) -> Call:
-        files, inodes = self._tier.files, self._inodes(at)
-        return Call(core.put_body, self.name, at, body, files, inodes, time.time_ns())
+    def _putting_body(self, at: Path, body: NewBody) -> Call:
+        inodes, now_ns = self._inodes(at), time.time_ns()
+        return Call(core.put_body, self.name, at, body, self._tier.files, inodes, now_ns)
 
     def _commit_body(self, at: Path, body: NewBody) -> None:
-        old = self._commit(self._putting(at, body))
-        if old is not None and entries.leaves_trash(old):
+        self.swept(self._commit(self._putting_body(at, body)))
+
+    def swept(self, gone: Entry | None) -> None:
+        """Remove what is left of an entry that was replaced or deleted."""
+        if gone is not None and entries.leaves_trash(gone):
             self._tier.sweep()
 
     def _commit(self, call: Call) -> Any:
@@ -208,7 +215,7 @@ class Container:
         self._commit(self.making_directory(path))
 
     def making_directory(self, path: str) -> Call:
-        """Return the write that `make_directory` does."""
+        """Return the write that `make_directory` does: for faces and gateways."""
         at = entries.split(path)
         return Call(core.make_directory, self.name, at, self._inodes(at), time.time_ns())
 
@@ -229,14 +236,12 @@ class Container:
             if not at.name:
                 self._engine.read(entries.get_container, self.name)  # refuses one that is not there
                 return
-        gone = self._commit(self.deleting(path))
-        if entries.leaves_trash(gone):
-            self._tier.sweep()
+        self.swept(self._commit(self.deleting(path)))
 
     def deleting(self, path: str) -> Call:
-        """Return the write that `delete` does with an object or an empty directory.
+        """Return the write that `delete` does of one entry, for faces and gateways.
 
-        What it returns is the entry that is gone; see `leaves_trash`.
+        It results in what was there, for `swept`.
         """
         return Call(core.delete, self.name, entries.split(path))
 

@@ -20,7 +20,7 @@ from entrepot.engine import failpoints
 from entrepot.engine.held import held_key
 from entrepot.engine.keys import Prefix, after, pack_int, pack_str, unpack
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ConflictError, NotFoundError
+from entrepot.errors import ConflictError
 from entrepot.layers import values
 from entrepot.layers.spaces import rules
 from entrepot.layers.spaces.records import (
@@ -728,13 +728,13 @@ UNDONE: Final = Ending()
 
 def end_claim(
     tx: Transaction, bulk: Bulk, session: int, id: int, index: int, ending: Ending
-) -> bool:
-    """End a claim as `ending` says. Tell whether there was one."""
+) -> bool | None:
+    """End a claim as `ending` says; tell whether its value was there until now.
+
+    None if there was no such claim.
+    """
     key = tx.pop(held_key(session, "claim", id, index))
-    if key is None:
-        return False
-    release_claim(tx, bulk, key, id, index, ending)
-    return True
+    return None if key is None else release_claim(tx, bulk, key, id, index, ending)
 
 
 def open_claim(tx: Transaction, bulk: Bulk, id: int, index: int) -> Found | None:
@@ -755,20 +755,18 @@ def undo_claim(tx: Transaction, bulk: Bulk, session: int, noted: Noted) -> None:
 
 def release_claim(
     tx: Transaction, bulk: Bulk, key: bytes, id: int, index: int, ending: Ending
-) -> None:
-    """End a claim whose held key is gone."""
+) -> bool:
+    """End a claim whose held key is gone; tell whether its value was there until now."""
     raw = tx.pop(claim_key(id, index))
     if raw is None:
-        _refuse_move(ending)
-        return  # the variable was deleted, and the value with it
+        return False  # the variable was deleted, and the value with it
     claim = decode_claim(raw)
     record, about = claim.record, claim.about or About(1)
     found = tx.get(key)
     variable = decode_variable(found) if found is not None else None
     if variable is None or variable.id != id:
-        _refuse_move(ending)
         release_record(tx, bulk, record)
-        return
+        return False
     variable.claimed -= 1
     if ending.reason:
         about.reason = ending.reason
@@ -782,7 +780,7 @@ def release_claim(
             tell_if_over(tx, variable)
         tx.put(key, encode(variable))
         put_into(tx, bulk, VARIABLE.tail(key)[0], ending.target, record, None)
-        return
+        return True
     elif more is not None and more.max_tries and about.tries >= more.max_tries:
         instance, name = VARIABLE.tail(key)
         target = VARIABLE.int(_int(instance)) + pack_str(more.failed or f"{name}.failed")
@@ -790,7 +788,7 @@ def release_claim(
             tell_if_over(tx, variable)
         tx.put(key, encode(variable))
         put_into(tx, bulk, instance, target, record, About(about.tries, 0, about.reason))
-        return
+        return True
     elif ending.delay_s:
         if to_back:
             index = _back_index(variable)
@@ -800,11 +798,7 @@ def release_claim(
             index = _back_index(variable)
         _keep(tx, bulk, key, variable, index, record, about)
     tx.put(key, encode(variable))
-
-
-def _refuse_move(ending: Ending) -> None:
-    if ending.target is not None:
-        raise NotFoundError("the variable was deleted while its value was claimed")
+    return True
 
 
 def _back_index(variable: Variable) -> int:

@@ -1,5 +1,6 @@
 """Streams: records in shards, in a directory of a container."""
 
+from entrepot.layers.streams.checks import check
 from entrepot.layers.streams.consumer import Consumer, GroupInfo, release
 from entrepot.layers.streams.core import Appended, New, Record, Stretch
 from entrepot.layers.streams.stream import Since, Stream, StreamInfo, sweep
@@ -14,6 +15,7 @@ __all__ = [
     "Stream",
     "StreamInfo",
     "Stretch",
+    "check",
     "release",
     "sweep",
 ]

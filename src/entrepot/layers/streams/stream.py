@@ -104,10 +104,16 @@ class Stream:
             ExistsError: There is something of that name.
             LimitError: A number is out of range.
         """
-        self._commit(self.creating(shards, retention_s, exist_ok=exist_ok))
+        self._commit(self.creating(shards, retention_s=retention_s, exist_ok=exist_ok))
 
-    def creating(self, shards: int, retention_s: int, *, exist_ok: bool = False) -> Call:
-        """Return the write that `create` does."""
+    def creating(
+        self,
+        shards: int,
+        retention_s: int = settings.RETENTION_S_DEFAULT,
+        *,
+        exist_ok: bool = False,
+    ) -> Call:
+        """Return the write that `create` does: for faces and gateways."""
         check_shards(shards)
         if not 1 <= retention_s <= settings.RETENTION_S_MAX:
             raise LimitError(
@@ -146,7 +152,7 @@ class Stream:
         self._commit(self.resizing(shards))
 
     def resizing(self, shards: int) -> Call:
-        """Return the write that `resize` does."""
+        """Return the write that `resize` does: for faces and gateways."""
         check_shards(shards)
         inodes = [self._tier.ids.next() for _ in range(shards)]
         return Call(_resize, self.container, self.path, shards, inodes, time.time_ns())
@@ -223,7 +229,7 @@ class Stream:
         return self._commit(self.appending(records, all_or_none=all_or_none)) if records else []
 
     def appending(self, records: Sequence[New], *, all_or_none: bool = False) -> Call:
-        """Return the write that `append_each` does, of one record at least."""
+        """Return the write that `append_each` does."""
         records = [_checked_record(record) for record in records]
         turn = next(self._turn)
         for _ in records[1:]:
