@@ -145,7 +145,8 @@ class Connection(asyncio.Protocol):
             self._end_with(refuse(500, INVALID, "the gateway failed; its log says why"))
         except httptools.HttpParserError as error:
             self._end_with(refuse(400, INVALID, f"this is no HTTP/1.1: {error}"))
-        if self._raw_bytes > settings.HTTP_HEAD_BYTES_MAX and self._request is not None:
+        size_max = settings.HTTP_HEAD_BYTES_MAX
+        if self._request is not None and max(self._raw_bytes, self._head_bytes) > size_max:
             self._refuse_head()
 
     def eof_received(self) -> bool:
@@ -202,21 +203,17 @@ class Connection(asyncio.Protocol):
         """Take the target, or a part of it."""
         assert self._request is not None, "the parser began a request"
         self._request.target += url
-        self._count_head(len(url))
+        self._head_bytes += len(url)
+        self._raw_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, if it is one that we know."""
         assert self._request is not None, "the parser began a request"
-        self._count_head(len(name) + len(value) + 4)
+        self._head_bytes += len(name) + len(value) + 4
+        self._raw_bytes = 0
         name = name.lower()
         if name in _KNOWN and not self._has_head:
             self._request.headers[name] = value
-
-    def _count_head(self, size: int) -> None:
-        self._raw_bytes = 0
-        self._head_bytes += size
-        if self._head_bytes > settings.HTTP_HEAD_BYTES_MAX:
-            self._refuse_head()
 
     def on_headers_complete(self) -> None:
         """Look at what is asked, before its body comes."""
@@ -225,6 +222,9 @@ class Connection(asyncio.Protocol):
         self._has_head = True
         self._raw_bytes = 0
         if self._is_deaf:
+            return
+        if self._head_bytes > settings.HTTP_HEAD_BYTES_MAX:
+            self._refuse_head()
             return
         headers = request.headers
         request.method = parser.get_method()
@@ -363,6 +363,20 @@ class Connection(asyncio.Protocol):
     # The order of things.
 
     def _enqueue(self, request: Request, outcome: Reply | Upload | None) -> None:
+        if outcome is None and not (
+            self._waiting or self._under_way or self._is_choked or self._advances or self._is_lost
+        ):
+            done = self._gateway.run(request)
+            if type(done) is Reply:  # nearly always, of reads: the short way
+                self._transport.write(self._encode(done, request, 0))
+                self._gateway.record(self, request, done)
+                if done.closes:
+                    self._hang_up()
+                return
+            exchange = _Exchange(request, None)
+            self._under_way.append(exchange)
+            self._go_on(exchange, done)
+            return
         self._waiting.append((request, outcome))
         self._advance()
         if len(self._waiting) >= settings.HTTP_PIPELINED_MAX:

@@ -79,13 +79,8 @@ def _stamp(modified_ns: int) -> bytes:
     return b"X-v3io-transaction-verifier: __mtime_secs==%d and __mtime_nsecs==%d\r\n%s" % (
         seconds,
         nanoseconds,
-        _modified(seconds),
+        last_modified(modified_ns),
     )
-
-
-@functools.lru_cache(maxsize=1024)
-def _modified(seconds: int) -> bytes:
-    return last_modified(seconds * _BILLION)
 
 
 def _path(request: Request, table: str | None, key: dict[str, dict[str, Any]] | None) -> str:

@@ -7,6 +7,7 @@ does not wait for anything: the connection does, and goes on with what comes of 
 from __future__ import annotations
 
 import email.utils
+import functools
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -201,5 +202,9 @@ _encode = msgspec.json.Encoder().encode
 
 def last_modified(modified_ns: int) -> bytes:
     """Return the header line of that name."""
-    text = email.utils.formatdate(modified_ns // 1_000_000_000, usegmt=True)
-    return f"Last-Modified: {text}\r\n".encode()
+    return _last_modified(modified_ns // 1_000_000_000)
+
+
+@functools.lru_cache(maxsize=1024)
+def _last_modified(seconds: int) -> bytes:
+    return f"Last-Modified: {email.utils.formatdate(seconds, usegmt=True)}\r\n".encode()

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from entrepot.engine.keys import pack_str
+from entrepot.engine.protocol import Transaction
 from entrepot.errors import ConflictError, NotFoundError
 from entrepot.gateways.http.handles import Handles, path_of
 from entrepot.gateways.http.messages import (
@@ -47,15 +49,20 @@ _RANGE: Final = re.compile(rb"bytes=(\d{1,19})(?:-(\d{1,19})?)?|bytes=-(\d{1,19}
 
 def get_object(handles: Handles, request: Request) -> Outcome:
     """Answer the bytes of an object, or some of them."""
-    container = handles.container(request.container)
-    path = path_of(request.path)
+    directory, _, name = request.path.rpartition("/")
     try:
-        body = handles.engine.read(core.find_body, request.container, path)
-        reader = None if body.data is not None else container.open(request.path)
+        place = handles.place(request.container, directory)
+        body = handles.engine.read(_find_body, place, name)
+        reader = None
+        if body is None:
+            reader = handles.container(request.container).open(request.path)
     except ConflictError as error:
         raise NotFoundError(request.path) from error  # directories have no bytes
-    size = len(body.data or b"") if reader is None else reader.info.size
-    modified_ns = body.entry.modified_ns if reader is None else reader.info.modified_ns
+    if reader is not None:
+        size, modified_ns = reader.info.size, reader.info.modified_ns
+    else:
+        assert body is not None, "there is a reader, or the bytes"
+        size, modified_ns = len(body[0]), body[1]
     try:
         begin, end, is_part = _range(request.headers.get(b"range"), size)
     except RefusedError:
@@ -69,9 +76,25 @@ def get_object(handles: Handles, request: Request) -> Outcome:
     if reader is not None:
         reply = Reply(status, b"", OCTETS, headers, end - begin)
         return Download(reply, reader, begin, end - begin)
-    assert body.data is not None, "what is not in a file is in the catalog"
-    data = body.data[begin:end] if is_part else body.data
-    return Reply(status, data, OCTETS, headers)
+    assert body is not None, "there is a reader, or the bytes"
+    return Reply(status, body[0][begin:end] if is_part else body[0], OCTETS, headers)
+
+
+def _find_body(tx: Transaction, place: entries.Place, name: str) -> tuple[bytes, int] | None:
+    """Return the bytes of a small object, and when it was changed; None for a large one.
+
+    Raises:
+        NotFoundError: It is not there, or is a directory, which has no bytes.
+    """
+    raw = tx.get(place.begin(tx) + pack_str(name))
+    if raw is None or raw[entries.KIND_AT] in entries.DIRECTORIES:
+        raise NotFoundError(name)
+    entry = entries.decode_entry(raw)
+    if entry.body == entries.NO_BODY:
+        return b"", entry.modified_ns
+    if entry.body != entries.INLINE:
+        return None
+    return tx.get(entries.BODY.int(entry.inode)) or b"", entry.modified_ns
 
 
 def _range(header: bytes | None, size: int) -> tuple[int, int, bool]:

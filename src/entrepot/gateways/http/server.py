@@ -249,7 +249,7 @@ class HttpGateway:
             text = b"figures need prometheus-client: pip install 'entrepot[serve]'\n"
             return Reply(501, text, TEXT)
         self._measure()
-        return Work(lambda: Reply(200, meter.text(self.depot), meter.kind))
+        return Work(lambda: Reply(200, *meter.text(self.depot)))
 
     def _measure(self) -> None:
         if self._meter is not None:

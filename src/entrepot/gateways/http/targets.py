@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from entrepot import settings
@@ -15,6 +16,9 @@ __all__ = ["below", "queries", "read_target"]
 _SHORT_CHARS = 255
 """A path that is no longer has no part that is too long, and is not too long itself."""
 
+_UNUSUAL = re.compile(rb"//|/\.|[%?\x00\x80-\xff]")
+"""What a target has that needs a closer look."""
+
 assert _SHORT_CHARS <= settings.ENTRY_NAME_CHARS_MAX
 assert _SHORT_CHARS * 4 <= settings.NAME_BYTES_MAX
 
@@ -27,7 +31,13 @@ def read_target(request: Request) -> None:
     Raises:
         RefusedError: It is no target, or leads out of the container.
     """
-    raw, _, request.query = request.target.partition(b"?")
+    target = request.target
+    if target[:1] == b"/" and len(target) <= _SHORT_CHARS and not _UNUSUAL.search(target):
+        request.container, _, path = target[1:].decode("ascii").partition("/")
+        request.is_directory = target[-1:] == b"/"
+        request.path = path.rstrip("/")
+        return
+    raw, _, request.query = target.partition(b"?")
     if not raw.startswith(b"/"):
         raw = _path_of_whole(raw)
     if b"%" in raw:

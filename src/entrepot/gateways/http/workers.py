@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from entrepot.errors import UnavailableError
 from entrepot.gateways.http.meter import DIRECTORY_VARIABLE
@@ -86,16 +86,7 @@ class Workers:
             if process.poll() is not None:
                 _log.warning("worker %d ended (%d)", process.pid, process.returncode)
                 link.close()
-                self._forget(process.pid)
                 self._workers[number] = self._start()
-
-    def _forget(self, pid: int) -> None:
-        """Drop what a dead worker said of itself; what it counted stays."""
-        with contextlib.suppress(ImportError):
-            from prometheus_client import multiprocess
-
-            untyped: Any = multiprocess
-            untyped.mark_process_dead(pid, self._figures)
 
     def close(self, *, timeout: float) -> None:
         """Have them stop, and wait; those that take longer are killed. May be repeated."""

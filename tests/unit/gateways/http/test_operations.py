@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -215,7 +216,8 @@ def test_figures_are_told(raw: Raw) -> None:
     assert 'entrepot_http_requests_total{operation="put_item",status="200"} 1.0' in text
     assert 'entrepot_http_requests_total{operation="get_item",status="404"} 1.0' in text
     assert "entrepot_http_writes_total 1.0" in text
-    assert "entrepot_http_in_flight 1.0" in text
+    assert "entrepot_http_connections 1.0" in text
+    assert 'entrepot_http_request_seconds_count{operation="put_item"} 1.0' in text
     assert "entrepot_depot_sessions 1.0" in text
 
 
@@ -237,3 +239,23 @@ def test_requests_are_logged(serve: Callable[..., HttpGateway], tmp_path: Path) 
     assert (put["client"], put["key"]) == ("127.0.0.1", "")
     assert (head["operation"], head["bytes_out"]) == ("head_object", 0)
     assert (bad["operation"], bad["status"]) == ("none", 400)
+
+
+def test_figures_of_several_workers_are_added_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from entrepot.gateways.http import meter
+
+    monkeypatch.setenv(meter.DIRECTORY_VARIABLE, str(tmp_path))
+    ours, dead = meter.Meter(), meter.Meter()
+    for each, seconds in ((ours, 0.0002), (dead, 99.0)):
+        each.count("get_item", 200, seconds, 5, 7)
+        each.set(3, 1, 4, 9)
+        (tmp_path / str(os.getpid())).rename(tmp_path / "999999999")
+    ours.set(3, 1, 4, 9)
+    total = ours.total()
+    assert total.requests == {"get_item": {200: 2}}
+    assert (total.bytes_in, total.bytes_out, total.commits, total.writes) == (10, 14, 8, 18)
+    assert (total.connections, total.in_flight) == (3, 1)
+    assert total.latencies["get_item"].counts[1] == total.latencies["get_item"].counts[-1] == 1
+    assert total.latencies["get_item"].sum_s == 99.0002
