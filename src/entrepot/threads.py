@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -48,7 +49,9 @@ async def to_its_end(do: Callable[P, S], *args: P.args, **kwargs: P.kwargs) -> S
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait([work])
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):  # again; the first is raised below
+                await asyncio.wait([work])
         if not work.cancelled():
             work.exception()  # nobody is left to be told
         raise

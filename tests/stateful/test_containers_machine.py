@@ -20,7 +20,7 @@ from entrepot import settings
 from entrepot.errors import ConflictError, ExistsError, LimitError, NotFoundError
 from entrepot.layers.containers import Container, ObjectReader, delete_container
 from entrepot.layers.tables import Table
-from support.data import DATA_KINDS, data_problems, end_session, two_tiers_of
+from support.data import DATA_KINDS, data_problems, end_session, thorough, two_tiers_of
 
 LIMIT = 100
 """Bodies up to so many bytes are in the catalog, in these tests."""
@@ -300,4 +300,4 @@ class ContainersMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("kind", DATA_KINDS)
 def test_containers_do_what_the_model_does(kind: str) -> None:
     machine: Any = type("ContainersMachine", (ContainersMachine,), {"kind": kind})
-    run_machine(machine)
+    run_machine(machine, settings=thorough())

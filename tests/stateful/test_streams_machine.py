@@ -22,7 +22,7 @@ from entrepot import settings
 from entrepot.errors import ClosedError, ExistsError, LimitError, NotFoundError
 from entrepot.layers.entries import split
 from entrepot.layers.streams import Consumer, New, Record, Stream, core
-from support.data import DATA_KINDS, data_problems, end_session, two_tiers_of
+from support.data import DATA_KINDS, data_problems, end_session, thorough, two_tiers_of
 
 SIDES = st.integers(0, 1)
 SECOND = 1_000_000_000
@@ -53,6 +53,7 @@ class Kept:
 class Shard:
     """A shard of the model: all records that it ever had, of which the first are dropped."""
 
+    made_ns: int
     records: list[Kept] = field(default_factory=list)
     first: int = 1
 
@@ -84,8 +85,8 @@ class Member:
 class StreamsMachine(RuleBasedStateMachine):
     kind: str
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(shards=st.integers(1, 4), retention_s=st.sampled_from([5, 100, 1000]))
+    def begin(self, shards: int, retention_s: int) -> None:
         self.ending = contextlib.ExitStack()
         self.now_ns = time.time_ns() // SECOND * SECOND
         for at, name, value in (
@@ -104,13 +105,19 @@ class StreamsMachine(RuleBasedStateMachine):
         self.members: list[Member] = []
         self.lost: list[Consumer] = []
         self.committed: dict[str, dict[int, int]] = {}
+        self.create(0, shards, retention_s, exist_ok=False)
 
     # The stream itself.
+
+    @precondition(lambda self: self.shards is None)
+    @rule(side=SIDES, shards=st.integers(1, 4), retention_s=st.sampled_from([1, 5, 1000]))
+    def create_anew(self, side: int, shards: int, retention_s: int) -> None:
+        self.create(side, shards, retention_s, exist_ok=False)
 
     @rule(
         side=SIDES,
         shards=st.integers(0, 4),
-        retention_s=st.sampled_from([0, 1, 5, 100]),
+        retention_s=st.integers(0, 1),
         exist_ok=st.booleans(),
     )
     def create(self, side: int, shards: int, retention_s: int, exist_ok: bool) -> None:
@@ -124,11 +131,13 @@ class StreamsMachine(RuleBasedStateMachine):
         else:
             handle.create(shards, retention_s=retention_s, exist_ok=exist_ok)
             if self.shards is None:
-                self.shards = [Shard() for _ in range(shards)]
+                self.shards = [Shard(self.now_ns) for _ in range(shards)]
                 self.retention_s = retention_s
 
-    @rule(side=SIDES)
-    def delete(self, side: int) -> None:
+    @rule(side=SIDES, really=st.integers(0, 4).map(lambda number: number == 4))
+    def delete(self, side: int, really: bool) -> None:
+        if not really:  # seldom, or there would be little to look at
+            return
         if self.shards is None:
             with pytest.raises(NotFoundError):
                 self.handles[side].delete()
@@ -147,7 +156,7 @@ class StreamsMachine(RuleBasedStateMachine):
                 self.handles[side].resize(shards)
             return
         self.handles[side].resize(shards)
-        self.shards += [Shard() for _ in range(shards - len(self.shards))]
+        self.shards += [Shard(self.now_ns) for _ in range(shards - len(self.shards))]
 
     @rule(seconds=st.sampled_from([1, 2, 6, 200, -3]))
     def time_passes(self, seconds: int) -> None:
@@ -164,6 +173,18 @@ class StreamsMachine(RuleBasedStateMachine):
         return shard.at_moment(self.now_ns - self.retention_s * SECOND)
 
     # Appending.
+
+    @precondition(lambda self: self.shards is not None)
+    @rule(
+        side=SIDES,
+        number=st.integers(0, 5),
+        sizes=st.lists(st.sampled_from([0, 1, 10, 25, 70]), min_size=1, max_size=8),
+        seconds=st.integers(0, 3),
+    )
+    def append_to_one_shard(self, side: int, number: int, sizes: list[int], seconds: int) -> None:
+        self.now_ns += seconds * SECOND
+        number %= len(self.shards)
+        self.append(side, [New(b"x" * size, number) for size in sizes], single=False)
 
     @rule(side=SIDES, records=st.lists(RECORDS, max_size=6), single=st.booleans())
     def append(self, side: int, records: list[New], single: bool) -> None:
@@ -185,7 +206,7 @@ class StreamsMachine(RuleBasedStateMachine):
         else:
             found = handle.append_many(records)
         assert len(found) == len(records)
-        latest = [s.records[-1].arrived_ns if s.records else 0 for s in self.shards]
+        latest = [s.records[-1].arrived_ns if s.records else s.made_ns for s in self.shards]
         turn: int | None = None
         for record, at in zip(records, found, strict=True):
             shard = self.shards[at.shard]
@@ -218,18 +239,20 @@ class StreamsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.shards is not None)
     @rule(
         side=SIDES,
-        number=st.integers(0, 5),
+        number=st.integers(0, 9),
         since=SINCE,
-        sequence=st.integers(-1, 12),
+        sequence=st.integers(0, 99),
         limit=st.sampled_from([1, 2, 3, 1000]),
     )
     def read(self, side: int, number: int, since: str, sequence: int, limit: int) -> None:
         handle = self.handles[side]
-        if number >= len(self.shards):
+        if number == 9:
             with pytest.raises(LimitError):
                 handle.read(number)
             return
+        number %= len(self.shards)
         shard = self.shards[number]
+        sequence = sequence % (shard.next + 3) - 1
         where: Any = since
         if since == "earliest":
             begin = shard.first
@@ -298,6 +321,13 @@ class StreamsMachine(RuleBasedStateMachine):
     def consume(self, data: st.DataObject, limit: int) -> None:
         self.consume_as(data.draw(st.sampled_from(self.members)), limit)
 
+    @precondition(lambda self: self.members)
+    @rule(data=st.data(), limit=st.sampled_from([1, 3, 1000]))
+    def consume_and_commit(self, data: st.DataObject, limit: int) -> None:
+        member = data.draw(st.sampled_from(self.members))
+        self.consume_as(member, limit)
+        self.commit_as(member)
+
     def consume_as(self, member: Member, limit: int) -> int:
         records = member.consumer.read(limit, timeout=0)
         assert len(records) <= limit
@@ -330,7 +360,9 @@ class StreamsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.members)
     @rule(data=st.data())
     def commit(self, data: st.DataObject) -> None:
-        member = data.draw(st.sampled_from(self.members))
+        self.commit_as(data.draw(st.sampled_from(self.members)))
+
+    def commit_as(self, member: Member) -> None:
         member.consumer.commit()
         if member.uncommitted:
             self.committed.setdefault(member.group, {}).update(member.uncommitted)
@@ -347,6 +379,23 @@ class StreamsMachine(RuleBasedStateMachine):
         self.members.remove(member)
 
     @precondition(lambda self: self.members)
+    @rule(data=st.data(), limit=st.integers(1, 3), dies=st.booleans())
+    def another_one_goes_on(self, data: st.DataObject, limit: int, dies: bool) -> None:
+        """One reads and commits, reads on and ends; who comes then goes on where it committed."""
+        old = data.draw(st.sampled_from(self.members))
+        self.consume_as(old, limit)
+        self.commit_as(old)
+        self.consume_as(old, limit)
+        if dies:
+            self.a_process_is_followed_by_another(old.side)
+        if old in self.members:
+            old.consumer.close()
+            self.members.remove(old)
+        new = self.handles[0].consumer(old.group)
+        self.members.append(Member(old.group, 0, "earliest", new))
+        self.all_shards_are_shared_soon(old.group)
+
+    @precondition(lambda self: self.members)
     @rule(group=GROUPS)
     def all_shards_are_shared_soon(self, group: str) -> None:
         members = [member for member in self.members if member.group == group]
@@ -360,6 +409,7 @@ class StreamsMachine(RuleBasedStateMachine):
             sizes = [len(member.consumer.shards) for member in members]
             assert max(sizes) - min(sizes) <= 1
 
+    @precondition(lambda self: self.members)
     @rule(side=SIDES)
     def a_process_is_followed_by_another(self, side: int) -> None:
         if not end_session(self.tiers, side):
@@ -423,4 +473,4 @@ class StreamsMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("kind", DATA_KINDS)
 def test_streams_do_what_the_model_does(kind: str) -> None:
     machine: Any = type("StreamsMachine", (StreamsMachine,), {"kind": kind})
-    run_machine(machine)
+    run_machine(machine, settings=thorough())

@@ -29,7 +29,7 @@ from entrepot.errors import (
 )
 from entrepot.layers.containers import Container, delete_container
 from entrepot.layers.tables import Range, Table
-from support.data import DATA_KINDS, data_problems, end_session, two_tiers_of
+from support.data import DATA_KINDS, data_problems, end_session, thorough, two_tiers_of
 
 SIDES = st.integers(0, 1)
 KEYS = st.sampled_from(
@@ -451,4 +451,4 @@ class TablesMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("kind", DATA_KINDS)
 def test_tables_do_what_the_model_does(kind: str) -> None:
     machine: Any = type("TablesMachine", (TablesMachine,), {"kind": kind})
-    run_machine(machine)
+    run_machine(machine, settings=thorough())

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import entrepot
@@ -26,6 +27,7 @@ __all__ = [
     "data_tier_of",
     "end_session",
     "memory_data_tier",
+    "thorough",
     "two_tiers_of",
 ]
 
@@ -86,6 +88,16 @@ def two_tiers_of(kind: str) -> Iterator[list[Tier]]:
         assert_all_goes(tiers[0], root / "files")
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def thorough() -> hypothesis.settings:
+    """Return settings for a machine that is quick, and has many rules: more steps of it."""
+    default = hypothesis.settings.default
+    assert default is not None
+    return hypothesis.settings(
+        max_examples=2 * default.max_examples,
+        stateful_step_count=2 * default.stateful_step_count,
+    )
 
 
 def end_session(tiers: list[Tier], side: int) -> bool:

@@ -99,14 +99,14 @@ def _load(name: str) -> Callable[..., Any]:
 
 def _load_group(name: str, summary: str) -> typer.Typer:
     """Return a command that has commands of its own."""
-    from entrepot.cli.groups import group
+    from entrepot.cli.groups import group, printing
 
     module = import_module(f"entrepot.cli.{name}")
     alone = getattr(module, "alone", None)
     return group(
         summary,
-        {command: _guarded(function) for command, function in module.COMMANDS.items()},
-        None if alone is None else _guarded(alone),
+        {name: _guarded(printing(function)) for name, function in module.COMMANDS.items()},
+        None if alone is None else _guarded(printing(alone)),
     )
 
 

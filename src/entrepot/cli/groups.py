@@ -1,13 +1,18 @@
 """Commands that have commands of their own, as `entrepot table scan`."""
 
+import errno
+import os
+import sys
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import typer
 
 from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption
+from entrepot.errors import EntrepotError, UnavailableError
 
-__all__ = ["group"]
+__all__ = ["group", "printing"]
 
 
 def group(
@@ -43,3 +48,38 @@ def group(
     for name, function in commands.items():
         made.command(name)(function)
     return made
+
+
+def printing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command that says in our words if its output cannot be written.
+
+    A pipe that nobody reads any more is no error: typer ends the command then.
+    """
+
+    @wraps(function)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+            sys.stdout.flush()
+        except OSError as error:
+            if isinstance(error, EntrepotError) or error.errno in (None, errno.EPIPE):
+                raise
+            _drop_output()
+            raise UnavailableError(
+                f"{error.filename or 'the output'} cannot be written: {error.strerror}",
+                "is there room where it goes?",
+            ) from error
+        return result
+
+    return told
+
+
+def _drop_output() -> None:
+    """Let what is still to be printed vanish, or Python would complain when it ends."""
+    try:
+        out = sys.stdout.fileno()
+    except OSError:  # it is no file
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, out)
+    os.close(nothing)

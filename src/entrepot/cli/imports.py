@@ -66,7 +66,7 @@ def import_file(table: Table, file: Path, wanted: Wanted, *, hidden: bool) -> Do
     """
     with system_errors(file), file.open("rb") as opened:
         reader = reader_of(opened, file, wanted.form, text_only=wanted.text_only)
-        key_of = key_maker(wanted.key, reader.columns)
+        key_of = key_maker(wanted.key, file, reader.columns)
         work = _Import(table, file, wanted, key_of)
         of_bytes = wanted.form is not Form.PARQUET
         with progress(of_bytes=of_bytes, hidden=hidden) as bar:
@@ -105,6 +105,8 @@ class _Import:
             key = self._key_of(row.fields)
             attributes = {n: value for n, value in row.attributes.items() if n not in SYSTEM}
             self._calls.append(self._table.putting(key, attributes))
+        except _FATAL:
+            raise
         except EntrepotError as error:
             self._refuse(row.where, str(error), error)
             return False

@@ -124,24 +124,24 @@ def _size_of(path: Path) -> int | None:
 
 
 def key_maker(
-    wanted: str | None, columns: list[str] | None
+    wanted: str | None, path: Path, columns: list[str] | None
 ) -> Callable[[Mapping[str, object]], str]:
     """Return what makes the key of a row.
 
     Args:
         wanted: A column, or a template such as `{a}.{b}`; by default `__name`.
+        path: The file, for messages.
         columns: The columns there are, if that is known.
 
     Raises:
-        NotFoundError: There is no such column.
-        FormatError: The template cannot be read.
+        FormatError: There is no such column, or the template cannot be read.
     """
     wanted = NAME if wanted is None else wanted
     parts = [("", wanted)] if "{" not in wanted and "}" not in wanted else _template(wanted)
     for _, name in parts:
         if name is not None and columns is not None and name not in columns:
             raise FormatError(
-                f"there is no column {name!r}, which is to be the key",
+                f"{str(path)!r} has no column {name!r}, which is to be the key",
                 f"--key COLUMN, or --key '{{a}}.{{b}}'; there are: {', '.join(columns)}",
             )
 
@@ -231,28 +231,27 @@ class _CsvReader:
     def _lines(self) -> Iterator[tuple[str, list[str] | str]]:
         """Yield where a row is, and its fields, or what is wrong with it."""
         self._file.seek(0)
-        text = io.TextIOWrapper(
-            self._file, encoding="utf-8-sig", errors="surrogateescape", newline=""
-        )
-        try:
-            lines = csv.reader(text, delimiter=self._separator, strict=True)
-            while True:
-                where = f"line {lines.line_num + 1}"
-                try:
-                    fields = next(lines)
-                    if fields:
-                        "".join(fields).encode()
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    yield where, f"it cannot be read: {error}"
-                except UnicodeEncodeError:
-                    yield where, "it is no UTF-8"
-                else:
-                    if fields:
-                        yield where, fields
-        finally:
-            text.detach()
+        lines = csv.reader(self._text(), delimiter=self._separator, strict=True)
+        while True:
+            where = f"line {lines.line_num + 1}"
+            try:
+                fields = next(lines)
+                "".join(fields).encode()
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield where, f"it cannot be read: {error}"
+            except UnicodeEncodeError:
+                yield where, "it is no UTF-8"
+            else:
+                if fields:
+                    yield where, fields
+
+    def _text(self) -> Iterator[str]:
+        """Yield the lines; a byte that is no UTF-8 becomes what cannot be encoded again."""
+        for number, line in enumerate(self._file):
+            text = line.decode("utf-8", "surrogateescape")
+            yield text.removeprefix("\ufeff") if number == 0 else text
 
     def _infer(self, lines: Iterator[tuple[str, list[str] | str]]) -> list[Callable[[str], Any]]:
         """Return for each column what makes attributes of its fields."""

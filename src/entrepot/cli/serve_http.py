@@ -103,11 +103,8 @@ def serve_http(
             ],
         )
         stack.callback(several.close, timeout=options.stop_timeout)
-        told: dict[str, str | None] = {
-            "http": _url(scheme, several.host, several.port),
-            "workers": str(options.workers),
-        }
-        return told, several.tend
+        url = _url(scheme, several.host, several.port)
+        return {"http": url, "workers": str(options.workers)}, several.tend
     gateway = HttpGateway(
         depot,
         options.host,

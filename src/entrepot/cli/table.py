@@ -12,7 +12,7 @@ from rich.text import Text
 
 import entrepot
 from entrepot.cli import imports, items
-from entrepot.cli.files import replacing
+from entrepot.cli.files import replacing, system_errors
 from entrepot.cli.items import as_text, exact_rows, item_json, names_of
 from entrepot.cli.options import (
     DepotOption,
@@ -92,7 +92,8 @@ def ls(
     for info in found:
         row(made, info["table"], count(info["items"]) + ("+" if info["more"] else ""))
     if any(info["more"] for info in found):
-        made.caption = "`entrepot table count` counts all items"
+        made.caption = "`entrepot table count` counts them all"
+        made.min_width = len(made.caption)
     console().print(made)
 
 
@@ -341,6 +342,8 @@ def import_file(
     """
     began = time.perf_counter()
     wanted = imports.Wanted(key, form_of(file, form), batch, text_only, skip_bad)
+    with system_errors(file):
+        file.stat()  # or an error would leave an empty depot
     with entrepot.open(depot_name(depot), directory=directory) as opened:
         found = opened.table(path)
         done = imports.import_file(found, file, wanted, hidden=as_json)

@@ -86,8 +86,9 @@ class Connection(asyncio.Protocol):
         """The one that is being read."""
         self._has_head = False
         self._head_bytes = 0
-        self._idle_bytes = 0
-        """Bytes that came behind a head and were part of no body: of a trailer, for instance."""
+        """Of the target and the headers that were parsed."""
+        self._raw_bytes = 0
+        """Bytes that came since something of the request was parsed: of a head or a trailer."""
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._body_bytes_max = 0
@@ -134,9 +135,7 @@ class Connection(asyncio.Protocol):
         self._heard = time.monotonic()
         if self._is_deaf:
             return
-        if not self._has_head:
-            self._head_bytes += len(data)
-        self._idle_bytes += len(data)
+        self._raw_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -146,11 +145,7 @@ class Connection(asyncio.Protocol):
             self._end_with(refuse(500, INVALID, "the gateway failed; its log says why"))
         except httptools.HttpParserError as error:
             self._end_with(refuse(400, INVALID, f"this is no HTTP/1.1: {error}"))
-        if self._request is None:
-            self._head_bytes = 0
-        elif (
-            self._idle_bytes if self._has_head else self._head_bytes
-        ) > settings.HTTP_HEAD_BYTES_MAX:
+        if self._raw_bytes > settings.HTTP_HEAD_BYTES_MAX and self._request is not None:
             self._refuse_head()
 
     def eof_received(self) -> bool:
@@ -198,6 +193,7 @@ class Connection(asyncio.Protocol):
         self._request = request = Request()
         request.began = self._reads_since = self._heard
         self._has_head = False
+        self._head_bytes = self._raw_bytes = 0
         self._body = []
         self._body_bytes = 0
         self._refusal = None
@@ -206,20 +202,28 @@ class Connection(asyncio.Protocol):
         """Take the target, or a part of it."""
         assert self._request is not None, "the parser began a request"
         self._request.target += url
+        self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, if it is one that we know."""
         assert self._request is not None, "the parser began a request"
+        self._count_head(len(name) + len(value) + 4)
         name = name.lower()
         if name in _KNOWN and not self._has_head:
             self._request.headers[name] = value
+
+    def _count_head(self, size: int) -> None:
+        self._raw_bytes = 0
+        self._head_bytes += size
+        if self._head_bytes > settings.HTTP_HEAD_BYTES_MAX:
+            self._refuse_head()
 
     def on_headers_complete(self) -> None:
         """Look at what is asked, before its body comes."""
         request, parser = self._request, self._parser
         assert request is not None, "the parser began a request"
         self._has_head = True
-        self._idle_bytes = 0
+        self._raw_bytes = 0
         if self._is_deaf:
             return
         headers = request.headers
@@ -247,15 +251,16 @@ class Connection(asyncio.Protocol):
             return
         if headers.get(b"expect", b"").lower() == b"100-continue" and not request.is_http_1_0:
             self._owes_continue = True
-            self._pay_continue()
         if length > self._body_bytes_max:
-            self._begin_upload(request)
+            self._begin_upload(request)  # it may be refused: the body is not asked for then
+        else:
+            self._pay_continue()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         request = self._request
         assert request is not None, "the parser began a request"
-        self._idle_bytes = 0
+        self._raw_bytes = 0
         self._owes_continue = False
         request.bytes_in += len(body)
         if self._is_deaf:
@@ -284,6 +289,7 @@ class Connection(asyncio.Protocol):
         assert request is not None, "the parser began a request"
         self._request = None
         self._has_head = False
+        self._raw_bytes = 0
         self._owes_continue = False
         if self._is_deaf:
             return

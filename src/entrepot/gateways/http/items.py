@@ -54,7 +54,7 @@ def get_item(handles: Handles, request: Request) -> Outcome:
     """Answer the attributes of an item."""
     asked = bodies.read_body(bodies.GetItem, request.body)
     path = request.path
-    if asked.table_name or asked.key:
+    if asked.table_name or asked.key is not None:
         path = _path(request, asked.table_name, asked.key)
     directory, _, name = path.rpartition("/")
     raw = handles.engine.read(core.find_item, handles.place(request.container, directory), name)
@@ -195,9 +195,9 @@ def put_item(handles: Handles, request: Request) -> Outcome:
         raise refuse(400, INVALID, "the field Item is missing")
     given = attributes_from_json(asked.item)
     path = request.path
-    if asked.table_name or asked.key:
+    if asked.table_name or asked.key is not None:
         path = _path(request, asked.table_name, asked.key)
-        if asked.key:
+        if asked.key is not None:
             name, value = _key_value(asked.key)
             given.setdefault(name, value)
     mode, condition = _mode(asked), asked.condition_expression or ""
@@ -212,9 +212,9 @@ def update_item(handles: Handles, request: Request) -> Outcome:
 def _update(handles: Handles, request: Request, asked: bodies.PutItem) -> Outcome:
     path, expression = request.path, asked.update_expression or ""
     parameters: dict[str, object] = {}
-    if asked.table_name or asked.key:
+    if asked.table_name or asked.key is not None:
         path = _path(request, asked.table_name, asked.key)
-        if asked.key:
+        if asked.key is not None:
             name, parameters["key"] = _key_value(asked.key)
             if "`" in name:
                 raise ExpressionError(f"the key's name {name!r} has a backtick")

@@ -67,7 +67,7 @@ def _checked(path: str, parts: list[str]) -> str:
         raise refuse(400, INVALID, "a path has no parts . and ..: it goes down only")
     if "\x00" in path:
         raise refuse(400, INVALID, "a path has no byte 0")
-    if len(path) <= _SHORT_CHARS and len(parts[0]) <= _SHORT_CHARS:
+    if len(path) <= _SHORT_CHARS:
         return path
     try:
         return entries.whole(path)

@@ -94,8 +94,8 @@ class Workers:
         with contextlib.suppress(ImportError):
             from prometheus_client import multiprocess
 
-            forget: Any = multiprocess.mark_process_dead  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] it has no types
-            forget(pid, self._figures)
+            untyped: Any = multiprocess
+            untyped.mark_process_dead(pid, self._figures)
 
     def close(self, *, timeout: float) -> None:
         """Have them stop, and wait; those that take longer are killed. May be repeated."""
