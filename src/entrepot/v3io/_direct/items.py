@@ -76,7 +76,7 @@ def get_items(store: Store, container: str, arguments: Arguments) -> Response:
         path = f"{path}/{arguments['table_name']}"
     names = _names(arguments["attribute_names"])
     marker = arguments.get("marker")
-    limit = whole_number("limit", arguments.get("limit"), settings.PAGE_ITEMS_MAX)
+    limit = whole_number("limit", arguments.get("limit") or None, settings.PAGE_ITEMS_MAX)
     plan = store.table(container, path).plan(
         arguments.get("filter_expression") or "",
         names,

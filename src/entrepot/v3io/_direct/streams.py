@@ -153,8 +153,6 @@ def get_records(store: Store, container: str, arguments: Arguments) -> Response:
     shard = whole_number("shard_id", arguments["shard_id"], -1)
     location = decode_location(arguments["location"])
     if location.shard != shard:
-        # Which of both is wrong? The stream knows whether there is such a shard.
-        stream.read(shard, limit=1)
         raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
     found = stream.read(shard, since=location.sequence, limit=min(limit, settings.RECORDS_MAX))
     output = filled(
