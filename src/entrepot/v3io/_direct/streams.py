@@ -82,7 +82,7 @@ def describe_stream(store: Store, container: str, arguments: Arguments) -> Respo
     """Tell what a stream was made with."""
     stream = _stream(store, container, arguments)
     found = stream.engine.read(_record_of, container, stream.path)
-    hours = -(-found.retention_s // _HOUR_S)
+    hours = found.retention_s // _HOUR_S
     output = filled(
         DescribeStreamOutput, {"shard_count": found.shards, "retention_period_hours": hours}
     )
@@ -188,12 +188,12 @@ def _records_body(output: GetRecordsOutput) -> bytes:
             "ArrivalTimeSec": record.arrival_time_sec,
             "ArrivalTimeNSec": record.arrival_time_nsec,
             "SequenceNumber": record.sequence_number,
+            "Data": base64.b64encode(record.data or b"").decode(),
         }
         if record.partition_key is not None:
             fields["PartitionKey"] = record.partition_key
         if record.client_info is not None:
             fields["ClientInfo"] = base64.b64encode(record.client_info).decode()
-        fields["Data"] = base64.b64encode(record.data or b"").decode()
         records.append(fields)
     return msgspec.json.encode(
         {
