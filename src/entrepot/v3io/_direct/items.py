@@ -101,7 +101,11 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
     """Return which attributes are asked for; names may be joined by commas."""
     if given == "*":
         return ALL
-    joined = given if isinstance(given, str) else ",".join(given)
+    return _split(given if isinstance(given, str) else ",".join(given))
+
+
+@functools.lru_cache(1024)
+def _split(joined: str) -> tuple[str, ...]:
     names = tuple(name for name in joined.split(",") if name)
     return EVERYTHING if "**" in names else names or ALL
 

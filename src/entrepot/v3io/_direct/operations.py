@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from entrepot import settings
-from entrepot.errors import EntrepotError
+from entrepot.errors import EntrepotError, UnavailableError
 from entrepot.v3io._direct import items, objects, streams
 from entrepot.v3io._direct.answers import refused
 from entrepot.v3io._direct.store import CLOSED, Store
@@ -156,6 +156,18 @@ def complete(store: Store, works: Sequence[Work]) -> None:
 
     Reads that come before the first write are done before it, the others after the last.
     """
+    try:
+        _complete(store, works)
+    except BaseException:
+        for work in works:
+            if not work.is_done:  # it must not be done once more by whoever waits for it
+                work.error = UnavailableError(
+                    "what did this operation was interrupted", "it may be done, or not: look"
+                )
+        raise
+
+
+def _complete(store: Store, works: Sequence[Work]) -> None:
     sharing: list[Work] = []
     late: list[Work] = []
     has_written = False

@@ -245,14 +245,18 @@ def _appended(results: list[Appended | ShardError]) -> Response:
 
 def _put_result(result: Appended | ShardError) -> PutRecordsResult:
     if isinstance(result, Appended):
-        fields = (result.sequence, result.shard, None, None)
+        shard, sequence = result
+        code, message = None, None
     else:
-        refusal = _protocol.refusal_of(result, "put")
-        fields = (None, None, refusal.code, refusal.message)
-    return filled(PutRecordsResult, dict(zip(_PUT_FIELDS, fields, strict=True)))
-
-
-_PUT_FIELDS: Final = ("sequence_number", "shard_id", "error_code", "error_message")
+        shard, sequence = None, None
+        _, code, message, _ = _protocol.refusal_of(result, "put")
+    fields = {
+        "sequence_number": sequence,
+        "shard_id": shard,
+        "error_code": code,
+        "error_message": message,
+    }
+    return filled(PutRecordsResult, fields)
 
 
 def _put_body(output: PutRecordsOutput) -> bytes:
