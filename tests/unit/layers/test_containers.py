@@ -314,3 +314,19 @@ def test_all_files_of_a_container_go_however_many(
 def test_a_container_that_is_not_there_is_not_emptied(container: Container):
     with pytest.raises(NotFoundError):
         container.delete("", recursive=True)
+
+
+def test_writes_of_a_container_may_share_a_transaction_with_others(container: Container):
+    calls = [container.creating(), container.putting("d/o", b"a"), container.appending("d/o", b"b")]
+    calls += [container.making_directory("e"), container.putting("e", b""), container.deleting("d")]
+    container.tier.commits.write_all(calls)
+    assert calls[1].value() is None
+    assert calls[2].value() is None
+    for refused in calls[4:]:
+        with pytest.raises(ConflictError):
+            refused.value()
+    assert container.get("d/o") == b"ab"
+    large = container.appending("d/o", bytes(settings.BODY_INLINE_BYTES_MAX))
+    container.tier.commits.write_all([large])
+    assert large.value().size == 2, "it is to be appended with `append`"
+    assert container.get("d/o") == b"ab"

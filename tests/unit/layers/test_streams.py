@@ -393,3 +393,24 @@ def test_a_commit_that_failed_can_be_made_again(stream: Stream, monkeypatch: pyt
                 consumer.commit()
         consumer.commit()
     assert stream.groups()[0].positions == {0: 4}
+
+
+def test_a_stream_of_a_gateway_makes_no_container(data_tier: Tier):
+    stream = Stream(data_tier, "none", split("s"), makes_container=False)
+    with pytest.raises(NotFoundError, match="no container 'none'"):
+        stream.create(1)
+    Container(data_tier, "none").create()
+    stream.create(1)
+    assert stream.info().shards == 1
+
+
+def test_writes_of_a_stream_may_share_a_transaction_with_others(data_tier: Tier):
+    stream = Stream(data_tier, "users", split("s"))
+    calls = [stream.creating(2, 3600), stream.appending([New(b"a", 0), New(b"b", 7)])]
+    calls += [stream.resizing(3), stream.resizing(1), stream.appending([New(b"c", 2)])]
+    data_tier.commits.write_all(calls)
+    assert calls[1].value()[0] == Appended(0, 1)
+    assert isinstance(calls[1].value()[1], core.ShardError)
+    with pytest.raises(LimitError):
+        calls[3].value()
+    assert calls[4].value() == [Appended(2, 1)]

@@ -449,3 +449,16 @@ def test_files_of_items_go_when_all_are_deleted_at_once(data_tier: Tier, table: 
 def files_in(directory: Path) -> list[Path]:
     """Return the files of large bodies, wherever the tier has them."""
     return [path for path in directory.rglob("files/*") if path.is_file()]
+
+
+def test_a_scan_gives_way_after_so_many_looks(table: Table):
+    with table.batch() as batch:
+        for number in range(2 * settings.SCAN_STRETCH + 10):
+            batch.put(f"k{number:05}", {"n": number})
+    plan = table.plan("n == 1005", None, Range(), None, {})._replace(looks=1)
+    pages, behind = [], ""
+    while behind is not None:
+        page = table.page(plan, behind)
+        pages.append([name for name, _ in page.rows])
+        behind = page.behind
+    assert pages == [[], [], ["k01005"]]

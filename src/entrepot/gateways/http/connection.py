@@ -250,6 +250,9 @@ class Connection(asyncio.Protocol):
         if length > self._body_bytes_max and not is_streamed:
             self._refuse_body(length)
             return
+        if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+            self._end_with(refuse(501, INVALID, "of transfer encodings only chunked is known"))
+            return
         if headers.get(b"expect", b"").lower() == b"100-continue" and not request.is_http_1_0:
             self._owes_continue = True
         if length > self._body_bytes_max:

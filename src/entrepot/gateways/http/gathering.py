@@ -68,10 +68,11 @@ class Gathering:
     def _run(self, batch: list[_Waiting]) -> None:
         try:
             run_together(self._engine, [call for call, _ in batch])
-        except EntrepotError:
-            pass  # each call has it
-        except Exception:  # noqa: BLE001 each call has it too: its client is answered
-            _log.exception("a commit of %d writes failed", len(batch))
+        except BaseException as error:  # noqa: BLE001 each call gets it: its client is told
+            for call, _ in batch:
+                call.error = call.error or error
+            if not isinstance(error, EntrepotError):
+                _log.exception("a commit of %d writes failed", len(batch))
 
     def _commit(self) -> None:
         while (batch := self._batches.get()) is not None:
