@@ -176,8 +176,9 @@ class Attachment:
             tier = Tier(engine, PagedBulk(engine, ids), ids, files, _SWEEPERS)
             spaces.register(tier)
             engine.on_release("consumer", streams.release)
-            engine.reap()
-            tier.sweep()
+            with contextlib.suppress(DiskFullError):  # what is there can be read: later, then
+                engine.reap()
+                tier.sweep()
             opened.pop_all()  # all is well: it stays open
         self._durable_engine, self._home = engine, home
         return tier
@@ -329,9 +330,11 @@ class Attachment:
             engine.stop_watching()
         self.arena.drop_chunks()
         for engine in self.engines():
-            engine.release(self.session.id)
+            with contextlib.suppress(DiskFullError):  # whoever comes next takes it for dead
+                engine.release(self.session.id)
         for tier in self.tiers():
-            tier.sweep()
+            with contextlib.suppress(DiskFullError):  # whoever comes next sweeps
+                tier.sweep()
 
     def rejoin(self) -> None:
         """Undo `leave`: there is a handle again."""

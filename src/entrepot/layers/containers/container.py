@@ -464,6 +464,4 @@ def _copy(head: bytes, rest: Iterator[bytes], written: Written) -> None:
 
 def sweep(tier: Tier) -> None:
     """Drop the entries of containers that were deleted, some at a time."""
-    while numbers := tier.engine.read(entries.thrown_away, entries.ENTRIES, 1):
-        begins = [entries.ENTRY.int(numbers[0])]
-        tier.engine.write(entries.sweep_some, entries.ENTRIES, numbers[0], begins)
+    entries.sweep_all(tier.engine, entries.ENTRIES, lambda number: [entries.ENTRY.int(number)])
