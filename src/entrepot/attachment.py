@@ -26,7 +26,7 @@ from pathlib import Path
 
 from entrepot import places, settings
 from entrepot.arena import Arena, PagedBulk
-from entrepot.arena.files import Files
+from entrepot.arena.files import Files, sync_directory
 from entrepot.arena.pins import PinTable
 from entrepot.engine.ids import Ids
 from entrepot.engine.lmdb import LmdbEngine, LmdbSession
@@ -159,7 +159,8 @@ class Attachment:
         ):
             home = HomeLock(self.data_directory / "home", self.directory)
             opened.callback(home.close)
-            if places.Format.read(self.data_directory) is None:
+            is_new = places.Format.read(self.data_directory) is None
+            if is_new:
                 places.Format(settings.FORMAT_VERSION, "any", 0).write(self.data_directory)
             engine = LmdbEngine(
                 self.data_directory / "catalog",
@@ -171,6 +172,9 @@ class Attachment:
                 make_room=self.make_room,
             )
             opened.callback(engine.close)
+            if is_new:  # before anything is acknowledged
+                for made in (engine.path, self.data_directory, self.data_directory.parent):
+                    sync_directory(made)
             ids = Ids(engine)
             files = Files(self.data_directory / "files", engine, ids)
             tier = Tier(engine, PagedBulk(engine, ids), ids, files, _SWEEPERS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -246,3 +247,18 @@ def test_a_depot_on_a_full_disk_can_be_closed_and_opened_and_read(
         depot.collect()
         assert depot.check() == []
         assert list((depot.data_path / "files").iterdir()) == []
+
+
+def test_an_append_that_finds_no_room_for_its_copy_says_where(
+    home: Home, small_memory: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = small_memory("2m")
+    with home.open("64M") as depot:
+        depot.container("c").put("log", b"before")
+        with monkeypatch.context() as patched:
+            patched.setattr(tempfile, "tempdir", str(small))
+            with pytest.raises(DiskFullError, match=str(small)):
+                depot.container("c").append("log", pieces(bytes(8_000_000)))
+        assert depot.container("c").get("log") == b"before"
+        depot.container("c").append("log", pieces(bytes(8_000_000)))
+        assert depot.container("c").info("log").size == 8_000_006

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import tempfile
@@ -13,7 +14,13 @@ from typing import IO, Any, Final, TypeAlias, cast
 from entrepot import settings
 from entrepot.arena.files import Files, Written
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import CorruptError, LimitError, NotFoundError, TypeMismatchError
+from entrepot.errors import (
+    CorruptError,
+    DiskFullError,
+    LimitError,
+    NotFoundError,
+    TypeMismatchError,
+)
 from entrepot.layers import entries
 from entrepot.layers.commits import Call
 from entrepot.layers.containers import core
@@ -109,8 +116,7 @@ class Container:
         head, rest = _head(data)
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
             if rest is not None:
-                for piece in _pieces(head, rest):
-                    spool.write(piece)
+                _copy_to_spool(_pieces(head, rest), spool)
             given = None if rest is None else cast("IO[bytes]", spool)
             while not self._try_append(at, head, given):
                 pass
@@ -455,6 +461,19 @@ def _checked(piece: object) -> bytes:
 def _pieces(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield head
     yield from rest
+
+
+def _copy_to_spool(pieces: Iterator[bytes], spool: IO[bytes]) -> None:
+    for piece in pieces:
+        try:
+            spool.write(piece)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise DiskFullError(
+                f"there is no room in {tempfile.gettempdir()} for what is appended",
+                "let TMPDIR be where there is some",
+            ) from error
 
 
 def _copy(head: bytes, rest: Iterator[bytes], written: Written) -> None:
