@@ -30,6 +30,7 @@ QUESTIONS = (
     "startup",
     "vineyard_face",
     "nws",
+    "data_layer",
 )
 Question = Callable[[Plan], list[Check]]
 

@@ -97,6 +97,7 @@ def compare(
     seconds: float | None = None,
     rounds_min: int = 5,
     rounds_max: int = 400,
+    calls_min: int = 1,
 ) -> list[Timing]:
     """Time the contestants in alternating turns and return one timing for each, in order.
 
@@ -106,8 +107,10 @@ def compare(
         seconds: Time for everything; `plan.seconds` if not given.
         rounds_min: Fewest rounds, however long they take.
         rounds_max: Most rounds, however short they are.
+        calls_min: Fewest calls in a turn: more than one where the first call of a turn has to
+            wake others and the rest do not.
     """
-    calls = [_size_batch(contestant, plan.turn_s) for contestant in contestants]
+    calls = [max(calls_min, _size_batch(contestant, plan.turn_s)) for contestant in contestants]
     rounds: list[list[float]] = [[] for _ in contestants]
     ends_at = perf_counter() + (plan.seconds if seconds is None else seconds)
     for number in range(rounds_max):

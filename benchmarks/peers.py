@@ -32,6 +32,7 @@ __all__ = [
     "NotInstalledError",
     "manager_server",
     "peers",
+    "redis_client",
     "redis_queue",
     "redis_server",
     "vineyard_client",
@@ -68,21 +69,27 @@ def peers(plan: Plan) -> Generator[list[Rival]]:
 
 
 @contextmanager
-def redis_server() -> Generator[str]:
-    """Start a Redis server that keeps nothing on disk and yield the path of its socket."""
+def redis_server(*, durable: bool = False) -> Generator[str]:
+    """Start a Redis server and yield the path of its socket.
+
+    Args:
+        durable: It waits for the disk at each write; else it keeps nothing there.
+    """
     program = which("redis-server")
     if program is None or find_spec("redis") is None:
         raise NotInstalledError("Redis", REDIS_INSTALL)
     with tempfile.TemporaryDirectory(prefix="entrepot-redis-") as directory:
         path = str(Path(directory) / "redis.sock")
         command = [program, "--port", "0", "--unixsocket", path, "--dir", directory]
-        with _running([*command, "--save", "", "--appendonly", "no"], ready=_redis_answers(path)):
+        command += ["--save", "", "--appendonly", "yes" if durable else "no"]
+        command += ["--appendfsync", "always"]
+        with _running(command, ready=_redis_answers(path)):
             yield path
 
 
 def redis_queue(path: str, name: str) -> Queue:
     """Connect to a server and return a list as a queue."""
-    client = _redis_client(path)
+    client = redis_client(path)
 
     def store(value: object) -> None:
         client.rpush(name, pickle.dumps(value, 5))
@@ -100,7 +107,7 @@ def redis_queue(path: str, name: str) -> Queue:
 def _redis() -> Generator[list[Rival]]:
     """Yield Redis."""
     with redis_server() as path:
-        client = _redis_client(path)
+        client = redis_client(path)
         numbers = count()
 
         def put(value: object) -> str:
@@ -122,7 +129,7 @@ def _redis() -> Generator[list[Rival]]:
         client.close()
 
 
-def _redis_client(path: str) -> Any:
+def redis_client(path: str) -> Any:
     """Return a client of the server at `path`."""
     import redis
 
@@ -135,7 +142,7 @@ def _redis_answers(path: str) -> Callable[[], bool]:
 
     def answers() -> bool:
         try:
-            return bool(_redis_client(path).ping())
+            return bool(redis_client(path).ping())
         except redis.ConnectionError:
             return False
 

@@ -19,13 +19,20 @@ import itertools
 import math
 import os
 import sys
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from entrepot import depot as depots
+from entrepot.aio_data import (
+    AsyncConsumer,
+    AsyncContainer,
+    AsyncObjectReader,
+    AsyncStream,
+    AsyncTable,
+    AsyncTableBatch,
+)
 from entrepot.depot import Collected, Depot, DepotStatistics, Diagnosis, SessionInfo
 from entrepot.errors import EntrepotError, NotFoundError, ProducersGoneError, WaitTimeoutError
 from entrepot.layers.objects import ObjectId, ObjectInfo, Objects, Usage
@@ -44,14 +51,21 @@ from entrepot.layers.spaces import (
 from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
 from entrepot.layers.spaces.mailroom import Mailroom
 from entrepot.layers.spaces.records import FETCH, FIND
+from entrepot.threads import in_thread
 from entrepot.waiting import Deadline
 
 __all__ = [
     "AsyncClaim",
+    "AsyncConsumer",
+    "AsyncContainer",
     "AsyncDepot",
+    "AsyncObjectReader",
     "AsyncObjects",
     "AsyncProducer",
     "AsyncSpace",
+    "AsyncStream",
+    "AsyncTable",
+    "AsyncTableBatch",
     "AsyncValues",
     "open",
     "temporary",
@@ -72,7 +86,7 @@ async def open(
     data_directory: str | os.PathLike[str] | None = None,
 ) -> AsyncDepot:
     """Open a depot; see `entrepot.open`."""
-    found = await _in_thread(
+    found = await in_thread(
         lambda: depots.open(
             name, memory=memory, directory=directory, data_directory=data_directory
         ),
@@ -89,7 +103,7 @@ async def temporary(*, memory: int | str | None = None) -> AsyncGenerator[AsyncD
     def end(*_: object) -> None:
         manager.__exit__(None, None, None)
 
-    made = await _in_thread(manager.__enter__, end)
+    made = await in_thread(manager.__enter__, end)
     try:
         yield AsyncDepot(made)
     finally:
@@ -142,6 +156,34 @@ class AsyncDepot:
     async def delete_space(self, name: str) -> None:
         """Delete a workspace; see `Depot.delete_space`."""
         await asyncio.to_thread(self.sync.delete_space, name)
+
+    async def table(self, path: str) -> AsyncTable:
+        """Return a table; see `Depot.table`."""
+        return AsyncTable(await asyncio.to_thread(self.sync.table, path))
+
+    async def stream(
+        self, path: str, *, shards: int | None = None, retention: float | None = None
+    ) -> AsyncStream:
+        """Return a stream; see `Depot.stream`."""
+        found = await asyncio.to_thread(self.sync.stream, path, shards=shards, retention=retention)
+        return AsyncStream(found)
+
+    async def container(self, name: str) -> AsyncContainer:
+        """Return a container; see `Depot.container`."""
+        return AsyncContainer(await asyncio.to_thread(self.sync.container, name))
+
+    async def containers(self) -> list[str]:
+        """Return the names of the containers."""
+        return await asyncio.to_thread(self.sync.containers)
+
+    async def create_container(self, name: str, *, exist_ok: bool = False) -> AsyncContainer:
+        """Make a container; see `Depot.create_container`."""
+        made = await asyncio.to_thread(self.sync.create_container, name, exist_ok=exist_ok)
+        return AsyncContainer(made)
+
+    async def delete_container(self, name: str) -> None:
+        """Delete a container with all that is in it."""
+        await asyncio.to_thread(self.sync.delete_container, name)
 
     async def statistics(self) -> DepotStatistics:
         """Return how full the depot is."""
@@ -377,7 +419,7 @@ class AsyncSpace:
     async def try_claim(self, variable: str) -> AsyncClaim | None:
         """As `claim`; None if there is no value."""
         if self.persistent:
-            claim = await _in_thread(
+            claim = await in_thread(
                 lambda: self.sync.try_claim(variable),
                 lambda claim: claim is not None and claim.release(),
             )
@@ -559,7 +601,7 @@ class AsyncSpace:
                 names = (variable,) if isinstance(variable, str) else variable
                 self.sync.restore(self.sync.name_of(names, taken), taken)
 
-        return await _in_thread(step, give_back)
+        return await in_thread(step, give_back)
 
 
 class AsyncClaim:
@@ -668,32 +710,6 @@ class AsyncValues:
     def reset(self) -> None:
         """Begin anew."""
         self._values.reset()
-
-
-async def _in_thread(take: Callable[[], S], give_back: Callable[[S], object]) -> S:
-    """Take something in a thread; what comes too late for a cancelled task goes back."""
-    lock = threading.Lock()
-    taken: list[S] = []
-    cancelled: list[bool] = []
-
-    def run() -> S:
-        got = take()
-        with lock:
-            is_late = bool(cancelled)
-            if not is_late:
-                taken.append(got)
-        if is_late:
-            give_back(got)
-        return got
-
-    try:
-        return await asyncio.to_thread(run)
-    except asyncio.CancelledError:
-        with lock:
-            cancelled.append(True)
-        for got in taken:
-            await asyncio.shield(asyncio.to_thread(give_back, got))
-        raise
 
 
 _ITEMS_MAX = 100

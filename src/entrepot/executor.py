@@ -30,6 +30,7 @@ from entrepot.errors import (
     LimitError,
     NotFoundError,
     TypeMismatchError,
+    WaitTimeoutError,
 )
 from entrepot.layers import values
 from entrepot.layers.spaces import Claim, Space
@@ -47,6 +48,10 @@ TASK: Final = "executor.task"
 """No name that a program would give a variable of its own."""
 RESULT: Final = "result"
 _SPACES_MAX: Final = 100
+_LOOK_S: Final = 1.0
+"""So often it looks whether tasks were lost, while no result comes."""
+_LOST_MAX: Final = 1000
+"""Tasks that are looked for at once: the oldest."""
 """Of executors that a worker remembers."""
 
 _numbers = itertools.count(1)
@@ -159,6 +164,8 @@ class SpaceExecutor(Executor):
         self._futures: dict[int, _Future[Any]] = {}
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        self._suspected: set[int] = set()
+        """The tasks that were not there when they were looked for last."""
         self._is_shut_down = False
         self._has_ended = False
         self._broken = ""
@@ -264,7 +271,10 @@ class SpaceExecutor(Executor):
         """Give the futures their results, until all is over."""
         while True:
             try:
-                result: Result | None = self._results.fetch(RESULT)
+                result: Result | None = self._results.fetch(RESULT, timeout=_LOOK_S)
+            except WaitTimeoutError:
+                self._look_for_lost()
+                continue
             except EntrepotError as error:
                 self._broken = f"results do not come back any more: {error}"
                 self._give_up()
@@ -280,6 +290,30 @@ class SpaceExecutor(Executor):
                 if not is_done:
                     outcome = _with_cause(*outcome)
             self._resolve(number, outcome, is_done=is_done)
+
+    def _look_for_lost(self) -> None:
+        """Fail the futures whose tasks were deleted, or have expired: nobody will do them.
+
+        A task is suspected first: its result may be on the way.
+        """
+        with self._lock:
+            waiting = {
+                future.index: number
+                for number, future in itertools.islice(self._futures.items(), _LOST_MAX)
+                if future.index is not None
+            }
+        if not waiting:
+            return
+        try:
+            lost = {waiting[index] for index in self.space.lost(TASK, waiting)}
+        except EntrepotError as error:
+            self._broken = f"the tasks are gone: {error}"
+            self._give_up()
+            return
+        for number in lost & self._suspected:
+            error = BrokenSpaceExecutor("the task was deleted, or has expired, before it was done")
+            self._resolve(number, error, is_done=False)
+        self._suspected = lost
 
     def _resolve(self, number: int, outcome: Any, *, is_done: bool) -> None:
         with self._lock:

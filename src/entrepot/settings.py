@@ -59,6 +59,9 @@ WAIT_SLICE_S: Final = 1.0
 SPIN_COUNT: Final = 100
 """Looks at a bell before sleeping on it: about 10 microseconds, which steadies latency."""
 
+SECONDS_MAX: Final = 10**10
+"""Of delays and times to live: three centuries, which a count of microseconds holds."""
+
 LOOK_COUNT: Final = 60
 """Looks for a value before joining the line: about 50 microseconds, less than a sleep costs."""
 
@@ -88,6 +91,37 @@ NWS_STALL_S: Final = 60.0
 """A client that sends nothing more of a big value for so long is given up."""
 NWS_PIECE_BYTES: Final = 256 * KIB
 """What is handed to a socket at once of a big value."""
+
+HTTP_HEAD_BYTES_MAX: Final = 64 * KIB
+"""Of a request to an HTTP gateway: its target and headers."""
+HTTP_BODY_BYTES_MAX: Final = 32 * MIB
+"""Of a request in JSON; what is put as an object may be of any size."""
+HTTP_CONNECTIONS_MAX: Final = 50_000
+HTTP_PIPELINED_MAX: Final = 64
+"""Requests of one connection that wait for their turn, before no more is read from it."""
+HTTP_AT_ONCE_BYTES_MAX: Final = 64 * KIB
+"""Larger bodies in JSON are read by a thread: the loop would do nothing else meanwhile."""
+HTTP_LOOKS_MAX: Final = 2000
+"""Entries that a scan looks at before other requests have their turn."""
+HTTP_IDLE_S: Final = 900.0
+"""A connection on which nothing is asked for so long is closed."""
+HTTP_STALL_S: Final = 60.0
+"""A client that sends no more of a request, or takes no more of a reply, for so long is given up;
+so is one that takes so long for the head of a request."""
+HTTP_RATE_BYTES_MIN: Final = 1 * KIB
+"""So many bytes of a body a client sends in each second, on the whole, or is given up."""
+HTTP_LINGER_S: Final = 2.0
+"""How long a refused client may read the refusal while it still sends."""
+HTTP_STOP_S: Final = 30.0
+"""How long a gateway that stops works on what it has accepted."""
+HTTP_PIECE_BYTES: Final = 256 * KIB
+"""What is handed to a socket at once of a large object."""
+HTTP_UPLOAD_BYTES_MAX: Final = 4 * MIB
+"""Of one upload, what waits for the disk before no more of it is read."""
+HTTP_UPLOADS_MAX: Final = 32
+"""Large objects that are written at once; further ones wait."""
+HTTP_LOG_BYTES_MAX: Final = 64 * KIB
+"""Of the access log, what waits to be written."""
 
 ENTRY_NAME_CHARS_MAX: Final = 255
 """Of one part of a path, and of the name of a container."""

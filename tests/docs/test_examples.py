@@ -29,6 +29,13 @@ SAYS = {
         "in the process: {'number': 2}",
         "results: [3, 2, 1, 0, 1, 2]",
     ],
+    "10_v3io_tables_and_streams": [
+        "objects written: 16",
+        "{'__size': 0, 'age': 9, 'quip': 'boo', 'height': 130}",
+        "older than 15: [('bob', 43), ('linda', 41)]",
+        "first shard record #2",
+        "own API: {'age': 43, 'feature': 'mustache'}",
+    ],
 }
 
 

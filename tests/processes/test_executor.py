@@ -242,3 +242,19 @@ def test_arguments_outside_their_bounds_are_refused(depot: entrepot.Depot) -> No
         SpaceExecutor(max_workers=-1, depot=depot)
     with pytest.raises(LimitError):
         SpaceExecutor(tries_max=0, depot=depot)
+
+
+@pytest.mark.parametrize("how", ["space", "variable", "expiry"])
+def test_tasks_that_were_deleted_fail_their_futures(depot: entrepot.Depot, how: str) -> None:
+    pool = SpaceExecutor("jobs", max_workers=0, depot=depot)
+    if how == "expiry":
+        pool.space.declare(executor.TASK, ttl=0.01)
+    futures = [pool.submit(tasks.square, n) for n in range(3)]
+    if how == "space":
+        depot.delete_space("jobs")
+    elif how == "variable":
+        pool.space.delete(executor.TASK)
+    for future in futures:
+        with pytest.raises(BrokenSpaceExecutor):
+            future.result(PATIENCE_S)
+    pool.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from entrepot.gateways.nws import NwsGateway
 from entrepot.nws import sleigh as sleighs
+from entrepot.nws.client import NwsPicklingException
 from entrepot.nws.sleigh import (
     Sleigh,
     SleighGatheredException,
@@ -221,3 +223,49 @@ def test_work_that_cannot_be_is_refused() -> None:
         with pytest.raises(SleighIllegalValueException):
             sleigh.eachWorker(5)
         assert sleigh.eachElem(tasks.square, [[2]]) == [4]
+
+
+def test_what_a_task_cannot_give_back_is_said_in_its_place(sleigh: Sleigh) -> None:
+    for function, said in ((tasks.generate, "pickling"), (tasks.leave, "SystemExit")):
+        (found,) = sleigh.eachElem(function, [[3]])
+        assert isinstance(found, SleighTaskException)
+        assert said in str(found)
+        assert "Traceback" in str(found.__cause__)
+    assert sleigh.eachElem(tasks.is_terminal, [[]]) == []
+    assert sleigh.eachWorker(tasks.is_terminal) == [False, False]
+
+
+def test_a_task_that_kills_its_workers_is_given_up(sleigh: Sleigh) -> None:
+    found = sleigh.eachElem(tasks.die_always_with, [[1]])
+    assert [type(each) for each in found] == [SleighTaskException]
+    assert "workers died" in str(found[0])
+    assert sleigh.eachElem(tasks.square, [[3]]) == [9]
+
+
+def test_work_that_fails_on_the_way_leaves_the_sleigh_free(sleigh: Sleigh) -> None:
+    def refuse(results: Any) -> None:
+        raise KeyError("accumulator")
+
+    with pytest.raises(NwsPicklingException):
+        sleigh.eachElem(tasks.square, [[1, threading.Lock()]])
+    with pytest.raises(KeyError):
+        sleigh.eachElem(tasks.square, [[1, 2]], accumulator=refuse)
+    with pytest.raises(NwsPicklingException):
+        sleigh.eachWorker(tasks.square, threading.Lock())
+    assert sleigh.eachElem(tasks.square, [[1, 2]]) == [1, 4]
+    assert len(set(sleigh.eachWorker(tasks.pid))) == 2
+
+
+def test_ranks_stay_unique_when_a_worker_dies_before_it_has_joined(home: Home) -> None:
+    with Sleigh(workerCount=3) as sleigh:
+        wait_until(
+            lambda: sleigh.nws.listVars(format="dict").get("ranks", ("", 0))[1] < 3,
+            "ranks are taken",
+        )
+        crew = sleigh._crew
+        processes = getattr(crew, "_processes", None)
+        pids = [p.pid for p in processes.values()] if processes is not None else crew.pids
+        os.kill(pids[0], 9)
+        for _ in range(3):
+            ranks = sleigh.eachWorker("SleighRank")
+            assert sorted(ranks) == [0, 1, 2]

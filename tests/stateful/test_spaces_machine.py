@@ -81,6 +81,8 @@ class Model:
     incarnation: int
     mode: str = "unknown"
     next: int = 0
+    lowest: int = 0
+    """Of those that went behind all others of a lifo variable."""
     values: dict[int, Any] = field(default_factory=dict)
     line: list[Waiting] = field(default_factory=list)
     """Who waits, in the order of arrival."""
@@ -224,14 +226,18 @@ class SpacesMachine(RuleBasedStateMachine):
             held.claim.done()
             return
         if how == "moved":
-            held.claim.move("b")
             if is_there:
+                held.claim.move("b")
                 self.put_into("b", held.value)
+            else:
+                with pytest.raises(NotFoundError):
+                    held.claim.move("b")
             return
         held.claim.release(to=how)
         if how == "back" and variable is not None and is_there and variable.mode != "single":
             if variable.mode == "lifo":
-                index = min(variable.values, default=variable.next) - 1
+                variable.lowest -= 1
+                index = variable.lowest
             else:
                 index = variable.next
                 variable.next += 1

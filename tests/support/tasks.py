@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 __all__ = [
     "CannotTravelError",
     "die_always",
+    "die_always_with",
     "die_once",
     "end_at_once",
     "fail",
     "fail_strangely",
+    "generate",
+    "is_terminal",
+    "leave",
     "lock_of",
     "numbers",
     "pid",
@@ -85,3 +91,23 @@ def wait_for(depot: tuple[str, str, str], variable: str) -> int:
         space = opened.space("signals")
         space.store("began", os.getpid())
         return space.fetch(variable, timeout=60)
+
+
+def generate(number: int) -> Any:
+    """Return what cannot be pickled."""
+    return (n for n in range(number))
+
+
+def leave(number: int) -> None:
+    """End the process, as scripts do."""
+    sys.exit(number)
+
+
+def is_terminal() -> bool:
+    """Ask what libraries ask before they print."""
+    return sys.stdout.isatty()
+
+
+def die_always_with(_: object) -> None:
+    """Die of it, whoever does it."""
+    die_always()

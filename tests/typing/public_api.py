@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, assert_type
 
 import entrepot
-from entrepot.aio import AsyncDepot, AsyncSpace
+from entrepot.aio import AsyncContainer, AsyncDepot, AsyncSpace, AsyncStream, AsyncTable
 from entrepot.layers.objects import ObjectInfo
 from entrepot.layers.spaces import Claim, Space, SpaceInfo, VariableInfo
 
@@ -39,6 +40,36 @@ def of_spaces(space: entrepot.Space) -> None:
         assert_type(claim, Claim)
         assert_type(claim.index, int)
         assert_type(claim.value, Any)
+
+
+def of_the_data_layer(depot: entrepot.Depot) -> None:
+    table, stream = depot.table("users/people"), depot.stream("users/clicks", shards=2)
+    assert_type(table, entrepot.Table)
+    assert_type(table.get("ann"), dict[str, Any])
+    assert_type(table.scan("age > :n", n=15), Iterator[tuple[str, dict[str, Any]]])
+    assert_type(table.batch(), entrepot.TableBatch)
+    assert_type(stream, entrepot.Stream)
+    assert_type(stream.tail(), Iterator[entrepot.Record])
+    assert_type(stream.read(0), entrepot.Stretch)
+    assert_type(stream.consumer("readers"), entrepot.Consumer)
+    container = depot.container("users")
+    assert_type(container, entrepot.Container)
+    assert_type(container.get("a"), bytes)
+    assert_type(container.open("a"), entrepot.ObjectReader)
+
+
+async def of_the_data_layer_awaited(depot: AsyncDepot) -> None:
+    table, stream = await depot.table("users/people"), await depot.stream("users/clicks")
+    assert_type(table, AsyncTable)
+    assert_type(await table.get("ann"), dict[str, Any])
+    assert_type(table.scan(), AsyncIterator[tuple[str, dict[str, Any]]])
+    assert_type(stream, AsyncStream)
+    assert_type(await stream.read(0), entrepot.Stretch)
+    async for record in stream.tail():
+        assert_type(record, entrepot.Record)
+    async with await stream.consumer("readers") as consumer:
+        assert_type(await consumer.read(), list[entrepot.Record])
+    assert_type(await depot.container("users"), AsyncContainer)
 
 
 async def of_the_async_twin() -> None:

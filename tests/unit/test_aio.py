@@ -27,8 +27,11 @@ from entrepot.errors import (
     TypeMismatchError,
     WaitTimeoutError,
 )
+from entrepot.layers.containers import Container
 from entrepot.layers.objects import Objects
 from entrepot.layers.spaces import Claim, Producer, Space, Values
+from entrepot.layers.streams import Consumer, Stream
+from entrepot.layers.tables import Table, TableBatch
 from support.conditions import PATIENCE_S
 from support.tiers import problems_of
 
@@ -104,6 +107,7 @@ INNER = {
         "mention",
         "id_of",
         "had_no_room",
+        "lost",
         "name_of",
         "names_of",
         "room_bells",
@@ -114,6 +118,29 @@ INNER = {
     },
     Values: {"want", "is_new", "accept", "end"},
     entrepot.Depot: {"attached", "client"},
+    Table: {"get_exact", "write_all", "use", "plan", "page", "putting", "updating", "deleting"},
+    Stream: {
+        "use",
+        "append_each",
+        "appending",
+        "creating",
+        "resizing",
+        "new_number",
+        "commit",
+        "tail_of",
+        "look",
+    },
+    Consumer: {"bells", "must_share", "share", "take", "at"},
+    Container: {
+        "swept",
+        "use",
+        "tier",
+        "appending",
+        "creating",
+        "deleting",
+        "making_directory",
+        "putting",
+    },
 }
 """What serves the layers above, or the twin itself, and is no API for programs."""
 
@@ -124,6 +151,11 @@ TWINS = [
     (Claim, aio.AsyncClaim, {"sync"}),
     (Producer, aio.AsyncProducer, {"sync"}),
     (Values, aio.AsyncValues, set()),
+    (Table, aio.AsyncTable, set()),
+    (TableBatch, aio.AsyncTableBatch, set()),
+    (Stream, aio.AsyncStream, set()),
+    (Consumer, aio.AsyncConsumer, set()),
+    (Container, aio.AsyncContainer, set()),
 ]
 
 
@@ -152,11 +184,15 @@ async def test_twins_have_the_same_names_and_parameters(
 
 
 async def test_only_what_cannot_wait_is_not_awaited() -> None:
-    iterators = {"ifind", "ifetch", "ifind_try", "ifetch_try"}
+    iterators = {"ifind", "ifetch", "ifind_try", "ifetch_try", "scan", "tail", "list"}
+    later = {"batch"}
     for _, twin, _ in TWINS:
+        if twin in (aio.AsyncValues, aio.AsyncTableBatch):
+            continue
         for name, member in public(twin).items():
-            if inspect.isfunction(member) and twin is not aio.AsyncValues:
-                assert inspect.iscoroutinefunction(member) == (name not in iterators), name
+            if inspect.isfunction(member) and (twin, name) != (aio.AsyncObjects, "list"):
+                waits = name not in iterators | later
+                assert inspect.iscoroutinefunction(member) == waits, name
 
 
 async def test_open_and_temporary_take_what_their_twins_take() -> None:

@@ -10,16 +10,19 @@ import re
 
 import pytest
 
+import entrepot
 from entrepot import errors
 from entrepot.errors import EntrepotError
 
 BUILTINS = {
     "AccessDeniedError": PermissionError,
     "ClosedError": RuntimeError,
+    "ConditionError": ValueError,
     "ConflictError": ValueError,
     "CorruptError": OSError,
     "DiskFullError": OSError,
     "ExistsError": ValueError,
+    "ExpressionError": ValueError,
     "FormatError": ValueError,
     "LimitError": ValueError,
     "FullError": queue.Full,
@@ -46,6 +49,11 @@ def test_every_error_of_the_file_is_in_the_tree_and_has_its_builtin() -> None:
     assert {cls.__name__ for cls in ALL} == {*BUILTINS, "EntrepotError"}
     drawn = dict(re.findall(r"[├└]── (\w+) +\((\w+)\)", errors.__doc__ or ""))
     assert drawn == {name: builtin.__name__ for name, builtin in BUILTINS.items()}
+
+
+def test_every_error_is_a_name_of_the_package() -> None:
+    assert {name for name in entrepot.__all__ if name.endswith("Error")} == set(errors.__all__)
+    assert all(getattr(entrepot, name) is getattr(errors, name) for name in errors.__all__)
 
 
 @pytest.mark.parametrize(("name", "builtin"), BUILTINS.items())

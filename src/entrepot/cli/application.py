@@ -14,7 +14,7 @@ from entrepot.errors import EntrepotError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["COMMANDS", "application"]
+__all__ = ["COMMANDS", "GROUPS", "application"]
 
 COMMANDS = {
     "demo": "Share a real data set with worker processes, and show what was copied.",
@@ -23,16 +23,22 @@ COMMANDS = {
     "put": "Put a file or a literal into a depot.",
     "rm": "Remove objects, names, spaces and variables.",
     "spaces": "Browse spaces: variables, values, who waits, who works on what.",
+    "table": "Look at tables and change them; import and export files.",
+    "stream": "Look at streams; append and follow records.",
+    "container": "Look at containers; put, get and remove objects.",
     "stat": "Show the figures of a depot, or all about one thing in it.",
     "top": "Watch memory, processes and spaces live.",
     "gc": "Give back what dead processes held.",
     "doctor": "Look for problems; exit status 1 when there are any.",
     "bench": "Measure this machine in a few seconds.",
     "serve": "Let programs that speak another protocol, or on other machines, use a depot.",
+    "keys": "Add, list and remove the access keys of an HTTP gateway.",
     "worker": "Do the tasks that executors put into a space.",
     "run": "Run an unmodified program of another system on a depot.",
 }
 """Command -> one line of help. The code of `COMMAND` is `command` in `entrepot.cli.COMMAND`."""
+GROUPS = ("table", "stream", "container")
+"""Commands that have commands of their own: `COMMANDS` in `entrepot.cli.COMMAND`."""
 
 
 def application(arguments: Sequence[str]) -> typer.Typer:
@@ -51,6 +57,9 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_root)
     for name, summary in COMMANDS.items():
+        if name in GROUPS and name == wanted:
+            app.add_typer(_load_group(name, summary), name=name, short_help=summary)
+            continue
         function = _load(name) if name == wanted else _not_loaded
         settings = {"ignore_unknown_options": True, "allow_interspersed_args": False}
         # What stands behind the name of a script is the script's own.
@@ -84,8 +93,25 @@ def _not_loaded() -> None:
 
 
 def _load(name: str) -> Callable[..., Any]:
-    """Return the function of a command; our errors become two lines and exit status 1."""
-    function: Callable[..., Any] = import_module(f"entrepot.cli.{name}").command
+    """Return the function of a command."""
+    return _guarded(import_module(f"entrepot.cli.{name}").command)
+
+
+def _load_group(name: str, summary: str) -> typer.Typer:
+    """Return a command that has commands of its own."""
+    from entrepot.cli.groups import group, printing
+
+    module = import_module(f"entrepot.cli.{name}")
+    alone = getattr(module, "alone", None)
+    return group(
+        summary,
+        {name: _guarded(printing(function)) for name, function in module.COMMANDS.items()},
+        None if alone is None else _guarded(printing(alone)),
+    )
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose errors, if they are ours, become two lines and exit status 1."""
 
     @wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:

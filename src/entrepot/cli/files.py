@@ -37,7 +37,16 @@ from entrepot.errors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["has_frames", "read_file", "read_table", "write_bytes", "write_file"]
+__all__ = [
+    "has_frames",
+    "needs_package",
+    "read_file",
+    "read_table",
+    "replacing",
+    "system_errors",
+    "write_bytes",
+    "write_file",
+]
 
 BYTES = (bytes, bytearray, memoryview)
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
@@ -88,22 +97,33 @@ def write_file(path: Path, value: Any) -> int:
         UnavailableError: The package that writes it is not installed.
     """
     writer = _WRITERS.get(path.suffix.lower(), write_bytes)
-    with _mapped_errors(path.parent):
+    with replacing(path) as file:
+        writer(file, value)
+        return file.tell()
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[BinaryIO]:
+    """Give a file that takes the place of `path` when the block ends well, and vanishes if not.
+
+    Raises:
+        NotFoundError, AccessDeniedError: The directory does not exist, or is not ours to write.
+        DiskFullError: There is no room.
+    """
+    with system_errors(path.parent):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                writer(file, value)
-                written = file.tell()
+                yield file
             Path(temporary).chmod(0o666 & ~_umask())
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    return written
 
 
 @contextmanager
-def _mapped_errors(path: Path) -> Generator[None]:
+def system_errors(path: Path) -> Generator[None]:
     """Turn what the system says about a path into our errors."""
     name = str(path)
     try:
@@ -126,7 +146,7 @@ def _mapped_errors(path: Path) -> Generator[None]:
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     """Run a reader; whatever it says about the content becomes a `FormatError`."""
-    with _mapped_errors(path):
+    with system_errors(path):
         if reader is not Path.read_bytes and path.stat().st_size == 0:
             raise FormatError(f"{str(path)!r} is empty")
         try:
@@ -145,7 +165,7 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
             raise FormatError(f"{str(path)!r} cannot be read: {error}") from error
 
 
-def _missing(what: str, extras: str) -> UnavailableError:
+def needs_package(what: str, extras: str) -> UnavailableError:
     """The error for a package that is not installed."""
     return UnavailableError(
         f"{what} needs a package that is not installed", f"pip install 'entrepot[{extras}]'"
@@ -203,7 +223,7 @@ def _column(texts: list[str]) -> NDArray[Any]:
 def _read_parquet(path: Path) -> Any:
     """Read Parquet with pandas, or with pyarrow alone."""
     if find_spec("pyarrow") is None:
-        raise _missing("reading Parquet", "arrow,pandas")
+        raise needs_package("reading Parquet", "arrow,pandas")
     if find_spec("pandas") is not None:
         import pandas as pd
 
@@ -265,7 +285,7 @@ def _write_npy(file: BinaryIO, value: Any) -> None:
 
 def _write_parquet(file: BinaryIO, value: Any) -> None:
     if find_spec("pyarrow") is None:
-        raise _missing("writing Parquet", "arrow")
+        raise needs_package("writing Parquet", "arrow")
     import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs] it has none
     import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs] it has none
 

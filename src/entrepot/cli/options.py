@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,7 @@ import typer
 
 import entrepot
 from entrepot import places, settings
-from entrepot.errors import NotFoundError
+from entrepot.errors import EntrepotError, NotFoundError
 
 if TYPE_CHECKING:
     from entrepot import Depot
@@ -21,7 +23,9 @@ __all__ = [
     "DirectoryOption",
     "FreshDepotOption",
     "JsonOption",
+    "check_data",
     "depot_name",
+    "hinting",
     "known_depots",
     "locate",
     "no_depot",
@@ -124,3 +128,31 @@ def open_existing(name: str | None, directory: Path | None) -> Depot:
     for path in locate(wanted, directory)[0]:
         places.check_whole(path)
     return entrepot.open(wanted, directory=directory)
+
+
+def check_data(depot: Depot, name: str) -> None:
+    """Refuse to look for a container where there is none, which would make files.
+
+    Raises:
+        NotFoundError: The depot has no such container.
+    """
+    container = name.strip("/").partition("/")[0]
+    known = depot.containers()
+    if container not in known:
+        there = f"there {'are' if len(known) > 1 else 'is'}: {', '.join(known)}"
+        raise NotFoundError(
+            f"there is no container {container!r} in depot {depot.name}",
+            there if known else "it has none; what is put into one makes it",
+        )
+
+
+@contextlib.contextmanager
+def hinting(
+    hint: str, of: type[EntrepotError] | tuple[type[EntrepotError], ...] = NotFoundError
+) -> Generator[None]:
+    """Give a hint to errors of some kinds that have none: what is not there, for instance."""
+    try:
+        yield
+    except of as error:
+        error.hint = error.hint or hint
+        raise

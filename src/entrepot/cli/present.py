@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 import time
@@ -22,6 +23,7 @@ from entrepot import ObjectId
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.progress import Progress
 
     from entrepot.errors import EntrepotError
 
@@ -35,6 +37,7 @@ __all__ = [
     "facts",
     "fail",
     "plain",
+    "progress",
     "readable",
     "row",
     "share",
@@ -45,6 +48,8 @@ __all__ = [
 BYTES = (bytes, bytearray, memoryview)
 PIPE_WIDTH = 120
 """Columns of a table that goes to a file or a pipe; a terminal says its own."""
+TITLE_WIDTH = 60
+"""A title up to this is on one line, however narrow its table is."""
 HEAD_ITEMS = 100
 """Of a long array, list or text, JSON shows this many items, and how many there are."""
 HEAD_CHARACTERS = 10_000
@@ -60,8 +65,8 @@ def console(*, stderr: bool = False) -> Console:
 
 def emit(document: Any) -> None:
     """Print one JSON document."""
-    text = msgspec.json.format(msgspec.json.encode(plain(document)), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    # Not msgspec: names that are no text are to come out as escapes.
+    sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=False) + "\n")
 
 
 def fail(error: EntrepotError) -> None:
@@ -72,6 +77,34 @@ def fail(error: EntrepotError) -> None:
     )
     if error.hint:
         out.print(f"[dim]hint:[/]  {escape(error.hint)}", soft_wrap=True)
+
+
+def progress(*, of_bytes: bool, hidden: bool = False) -> Progress:
+    """Return progress bars on stderr, which only a terminal shows; a context manager.
+
+    Args:
+        of_bytes: They count bytes, not things.
+        hidden: Show none at all.
+    """
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    out = console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True) if of_bytes else MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+        disable=hidden or not out.is_terminal,
+    )
 
 
 def size(bytes_count: float) -> str:
@@ -127,6 +160,7 @@ def table(title: str, *columns: str) -> Table:
     made = Table(
         title=Text(title, "bold"),
         title_justify="left",
+        min_width=min(len(title), TITLE_WIDTH),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,

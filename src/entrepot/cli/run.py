@@ -13,7 +13,7 @@ import typer
 
 from entrepot.cli.options import DepotOption, DirectoryOption
 from entrepot.errors import EntrepotError, NotFoundError
-from entrepot.faces import bind
+from entrepot.faces import FACES, bind
 
 __all__ = ["command"]
 
@@ -24,13 +24,13 @@ def command(
         list[str] | None, typer.Argument(help="What the program gets as its own arguments.")
     ] = None,
     faces: Annotated[
-        str, typer.Option("--as", metavar="NAMES", help="Which systems: vineyard, nws.")
-    ] = "vineyard,nws",
+        str, typer.Option("--as", metavar="NAMES", help=f"Which systems: {', '.join(FACES)}.")
+    ] = ",".join(FACES),
     is_module: Annotated[bool, typer.Option("-m", help="Run a module, as `python -m`.")] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
 ) -> None:
-    """Run a program that imports vineyard or nws, unmodified, on entrepot.
+    """Run a program that imports vineyard, nws or v3io, unmodified, on entrepot.
 
     `import vineyard`, in it and in the Python processes that it starts, gives entrepot's face
     of that name. What stands behind the script's name is the program's own.

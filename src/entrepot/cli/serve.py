@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,8 +13,10 @@ from typing import Annotated
 import typer
 
 import entrepot
+from entrepot import settings
 from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption
 from entrepot.cli.present import console, emit, facts
+from entrepot.cli.serve_http import HttpOptions, serve_http
 from entrepot.errors import UnavailableError
 
 __all__ = ["command"]
@@ -32,6 +34,36 @@ def command(
         str | None,
         typer.Option(metavar="HOST:PORT", help="NetWorkSpaces' protocol over TCP, as port 8765."),
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="v3io's web API, as port 8081."),
+    ] = None,
+    container: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --http: a container to make; may be repeated."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=1024, help="With --http: processes that serve that port.")
+    ] = 1,
+    require_key: Annotated[
+        bool,
+        typer.Option("--require-key", help="With --http: on loopback too, and before any is made."),
+    ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="With --http: speak HTTPS.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="The certificate's key, if it is not there.")
+    ] = None,
+    access_log: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With --http: a line of JSON per request; -: to here."),
+    ] = None,
+    stop_timeout: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="With --http: how long to finish at the end."),
+    ] = settings.HTTP_STOP_S,
+    parent_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="The bound of the depot, if it is made now.")
     ] = None,
@@ -39,18 +71,24 @@ def command(
     depot: DepotOption = None,
     directory: DirectoryOption = None,
     data_directory: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where depots live on disk.")
+        Path | None,
+        typer.Option(
+            "--data-dir", "--data-directory", metavar="DIR", help="Where depots live on disk."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a depot to programs that speak another protocol, until Ctrl-C.
 
     There is no server between programs that use entrepot on this machine: this is for other
-    machines, and for original clients. It listens on loopback unless you name another host;
-    there is no password, so name one only in a network that you trust.
+    machines, and for original clients. It listens on loopback unless you name another host.
+    Then --http wants an access key ('entrepot keys add'); --rpc and --nws know no password,
+    so name another host only in a network that you trust.
     """
-    if rpc is None and ipc is None and nws is None:
-        raise typer.BadParameter("say where: --nws 127.0.0.1:8765, --rpc HOST:PORT, or --ipc PATH")
+    if rpc is None and ipc is None and nws is None and http is None:
+        raise typer.BadParameter(
+            "say where: --http 127.0.0.1:8081, --nws 127.0.0.1:8765, --rpc HOST:PORT, or --ipc PATH"
+        )
     over = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -69,13 +107,46 @@ def command(
             where |= _serve_nws(stack, opened, nws)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
+        tend: Callable[[], None] = _nothing
+        if http is not None:
+            options = HttpOptions(
+                *_address(http),
+                containers=container or [],
+                workers=workers,
+                requires_key=require_key,
+                tls_cert=tls_cert,
+                tls_key=tls_key,
+                access_log=access_log,
+                stop_timeout=stop_timeout,
+                parent=parent_fd,
+            )
+            with _listening(http):
+                told, tend = serve_http(stack, opened, options, _places(opened), over.set)
+            where |= told
+        if parent_fd is not None:
+            _wait(over, tend)
+            return
         if as_json:
             emit(where)
         else:
             told = {name: text for name, text in where.items() if text is not None}
             console().print(facts("Serving, until Ctrl-C", told))
-        while not over.wait(1.0):  # a signal ends the wait; the system may lose one
-            pass
+        _wait(over, tend)
+
+
+def _wait(over: threading.Event, tend: Callable[[], None]) -> None:
+    while not over.wait(1.0):  # a signal ends the wait; the system may lose one
+        tend()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _places(depot: entrepot.Depot) -> list[str]:
+    """Return the options that find an open depot again."""
+    memory, disk = str(depot.path.parent), str(depot.data_path.parent)
+    return ["--depot", depot.name, "--directory", memory, "--data-dir", disk]
 
 
 def _serve_vineyard(
@@ -125,4 +196,4 @@ def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise typer.BadParameter(f"{text!r} is no HOST:PORT, for instance 127.0.0.1:9600")
-    return host or "127.0.0.1", int(port)
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -15,6 +15,7 @@ database systems", 1984).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -90,7 +91,8 @@ def _run_one_by_one(engine: Engine, calls: Sequence[Call], error: Exception) -> 
         calls[0].error = error
         return
     for call in calls:
-        run_together(engine, [call])
+        with contextlib.suppress(EntrepotError):  # the call has it, and the others go on
+            run_together(engine, [call])
 
 
 def _run(tx: Transaction, calls: Sequence[Call]) -> None:
@@ -142,9 +144,17 @@ class Commits:
         return call.value()
 
     def write_all(self, calls: Sequence[Call]) -> None:
-        """Run several writes in one transaction, each on its own; see `Call.value`."""
+        """Run several writes in one transaction, each on its own; see `Call.value`.
+
+        An error that is of none of them is raised, and all that were not done have it.
+        """
         for at in range(0, len(calls), _TOGETHER_MAX):
-            run_together(self._engine, calls[at : at + _TOGETHER_MAX])
+            try:
+                run_together(self._engine, calls[at : at + _TOGETHER_MAX])
+            except BaseException as error:
+                for call in calls[at:]:
+                    call.error = error
+                raise
 
     def _lead(self) -> None:
         calls: list[_Waiting] = []

@@ -48,7 +48,7 @@ class Verb:
         """Return what is asked for with a cookie; None if there can be no such variable."""
         if cookie is None or cookie.id == _wire.NO_ID:
             return self.want
-        if not cookie.id.isdecimal():
+        if not cookie.id.isdecimal() or len(cookie.id) > _wire.LENGTH_DIGITS:
             return None
         return self.want._replace(after=Position(int(cookie.id), cookie.index))
 
@@ -239,9 +239,9 @@ class LocalLink:
             if taken is None:
                 space.mention(variable)
             return taken
-        except (NotFoundError, ConflictError, Ended):
+        except (NotFoundError, ConflictError, LimitError, Ended):
             return None
-        except (LimitError, ProducersGoneError) as error:
+        except ProducersGoneError as error:
             raise NwsOperationException(f"{verb} of {variable!r} failed: {error}") from error
         except ClosedError as error:
             raise NwsConnectionDroppedException(str(error)) from error

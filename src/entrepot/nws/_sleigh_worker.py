@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import socket
 import sys
@@ -15,7 +16,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from entrepot.nws._errors import NwsException
+from entrepot.executor import RemoteTraceback
+from entrepot.nws._errors import NwsException, NwsPicklingException
 from entrepot.nws.client import NetWorkSpace, NwsServer
 from entrepot.workers import Ready, end_with_parent
 
@@ -32,6 +34,8 @@ class SleighTaskException(Exception):
         super().__init__(text)
         self.remote = remote
         """The traceback, as the worker saw it."""
+        if remote:
+            self.__cause__ = RemoteTraceback(remote)
 
     def __reduce__(self) -> Any:
         return type(self), (str(self), self.remote)
@@ -50,13 +54,19 @@ class Task(NamedTuple):
     """With `eachWorker`: where to wait until every worker has done one."""
 
 
-class _Output:
+class _Output(io.TextIOBase):
     """Stores what a worker prints, line by line."""
 
     def __init__(self, ride: NetWorkSpace, variable: str) -> None:
+        super().__init__()
         self._ride, self._variable, self._text = ride, variable, ""
 
+    def writable(self) -> bool:
+        """Tell that it can be printed to."""
+        return True
+
     def write(self, text: str) -> int:
+        """Store the lines that are whole."""
         *lines, self._text = (self._text + text).split("\n")
         for line in lines:
             self._ride.store(self._variable, line)
@@ -111,7 +121,12 @@ def _do_tasks(ride: NetWorkSpace, rank: int, names: dict[str, Any]) -> None:
             return
         task = Task(*task)
         ride.store("result", ("took", rank, task.job, task.tag))
-        ride.store("result", ("done", rank, task.job, task.tag, _outcome(task, names)))
+        done = "done", rank, task.job, task.tag
+        outcome = _outcome(task, names)
+        try:
+            ride.store("result", (*done, outcome))
+        except NwsPicklingException as error:  # a task may return anything
+            ride.store("result", (*done, SleighTaskException(str(error), traceback.format_exc())))
         if task.barrier:
             ride.find(task.barrier)
 
@@ -119,7 +134,7 @@ def _do_tasks(ride: NetWorkSpace, rank: int, names: dict[str, Any]) -> None:
 def _outcome(task: Task, names: dict[str, Any]) -> Any:
     try:
         return _KINDS[task.kind](task, names)
-    except Exception as error:  # noqa: BLE001 whatever a task raises is its result
+    except (Exception, SystemExit) as error:  # noqa: BLE001 whatever a task raises is its result
         said = "".join(traceback.format_exception_only(error)).strip()
         return SleighTaskException(said, traceback.format_exc())
 

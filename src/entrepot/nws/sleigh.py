@@ -23,7 +23,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from entrepot.nws import _sleigh_worker
@@ -93,6 +93,9 @@ class SleighNotAllowedException(SleighException):
 
 
 Options = dict[str, Any]
+_DEATHS_MAX: Final = 3
+"""A task in which so many workers died is given up."""
+_LOST_RANKS_S: Final = 0.05
 
 defaultSleighOptions: Options = {  # noqa: N816 as in the original
     "nwsHost": None,
@@ -317,6 +320,7 @@ class Sleigh:
         self._workers: dict[int, dict[str, Any]] = {}
         self._tokens: dict[int, str] = {}
         self._is_stopped = False
+        self._has_lost_ranks = False
         try:
             self._crew = self._launch(launched)
         except BaseException:
@@ -389,8 +393,9 @@ class Sleigh:
         job = self._begin(accumulator)
         barrier = f"barrier{job.number}"
         job.release = lambda: self.nws.store(barrier, True)
-        for tag in range(self.workerCount):
-            job.submit(Task(job.number, tag, kind, fun, args, barrier))
+        with self._abandoned_on_error(job):
+            for tag in range(self.workerCount):
+                job.submit(Task(job.number, tag, kind, fun, args, barrier))
         return self._finish(job, blocking)
 
     def eachElem(
@@ -427,15 +432,12 @@ class Sleigh:
         kind = _kind(fun, type)
         job = self._begin(accumulator)
         tasks = (Task(job.number, tag, kind, fun, arguments) for tag, arguments in enumerate(calls))
-        if not loadFactor or not blocking:
+        bound = max(1, int(loadFactor * self.workerCount)) if loadFactor and blocking else None
+        with self._abandoned_on_error(job):
             for task in tasks:
+                while bound is not None and len(job.outstanding) >= bound:
+                    self.gather_one()
                 job.submit(task)
-            return self._finish(job, blocking)
-        bound = max(1, int(loadFactor * self.workerCount))
-        for task in tasks:
-            while len(job.outstanding) >= bound:
-                self.gather_one()
-            job.submit(task)
         return self._finish(job, blocking)
 
     def imap(
@@ -465,7 +467,24 @@ class Sleigh:
 
     def _finish(self, job: _Job, blocking: bool) -> Any:
         pending = SleighPending(self, job)
-        return pending.wait() if blocking else pending
+        if not blocking:
+            return pending
+        with self._abandoned_on_error(job):
+            return pending.wait()
+
+    @contextlib.contextmanager
+    def _abandoned_on_error(self, job: _Job) -> Generator[None]:
+        """Give a job up where the block fails, so that the next can begin."""
+        try:
+            yield
+        except BaseException:
+            if self._job is job:
+                self._job = None
+                with contextlib.suppress(NwsException):  # the server may be what failed
+                    while self.nws.fetchTry("task") is not None:
+                        pass
+                    job.release()
+            raise
 
     # Gathering: for this module.
 
@@ -479,7 +498,7 @@ class Sleigh:
 
     def gather_one(self) -> None:
         """Take the next piece of news: a result, or what became of a worker."""
-        what, *rest = self.nws.fetch("result")
+        what, *rest = self._next_news()
         job = self._job
         if what == "joined":
             rank, pid, host, token = rest
@@ -502,14 +521,45 @@ class Sleigh:
         else:
             raise SleighJoinException("the workers end as soon as they start")
 
-    def _recover(self) -> None:
-        """Submit again what nobody does any more, and give out the ranks that nobody has."""
+    def _next_news(self) -> tuple[Any, ...]:
+        """Wait for a piece of news; meanwhile, give out ranks that turn out to be nobody's."""
+        pause = threading.Event()
+        while self._has_lost_ranks:
+            news = self.nws.fetchTry("result")
+            if news is not None:
+                return news
+            pause.wait(_LOST_RANKS_S)
+            self._recover_ranks()
+        return self.nws.fetch("result")
+
+    def _recover_ranks(self) -> None:
+        """Give out again the ranks of workers that are dead.
+
+        Who has taken a rank and not said so yet is not known. So ranks of whom nothing was heard
+        are given out only when all who live have one that is known, or wait for one.
+        """
         alive = self._ranks_alive()
-        ranks = set(self.nws.ifindTry("ranks"))
-        for rank in range(self.workerCount):
-            if rank not in ranks and rank not in alive:
+        given = set(self.nws.ifindTry("ranks"))
+        lost = [rank for rank in range(self.workerCount) if rank not in given | alive]
+        listed = self.nws.listVars(format="dict")
+        assert isinstance(listed, dict)
+        waiting = listed["ranks"][2] if "ranks" in listed else 0
+        is_known = self._count_alive() - len(alive) - waiting <= 0
+        self._has_lost_ranks = False
+        for rank in lost:
+            if is_known or rank in self._workers:
                 self._workers.pop(rank, None)
                 self.nws.store("ranks", rank)
+            else:
+                self._has_lost_ranks = True
+
+    def _count_alive(self) -> int:
+        crew = self._crew
+        return len(crew.pids) if isinstance(crew, Crew) else len(crew.tokens)
+
+    def _recover(self) -> None:
+        """Submit again what nobody does any more, and give out the ranks that nobody has."""
+        self._recover_ranks()
         job = self._job
         if job is None:
             return
@@ -517,8 +567,13 @@ class Sleigh:
         for tag, task in list(job.outstanding.items()):
             rank = job.taken.get(tag)
             if tag not in waiting and (rank is None or rank not in self._workers):
-                job.taken.pop(tag, None)
-                self.nws.store("task", tuple(task))
+                if job.taken.pop(tag, None) is not None:
+                    job.deaths[tag] = job.deaths.get(tag, 0) + 1
+                if job.deaths.get(tag, 0) >= _DEATHS_MAX:
+                    said = f"{_DEATHS_MAX} workers died while they did this task"
+                    job.note(tag, SleighTaskException(said))
+                else:
+                    self.nws.store("task", tuple(task))
 
     def _ranks_alive(self) -> set[int]:
         """Return the ranks of those workers that have joined and live."""
@@ -576,6 +631,8 @@ class _Job:
         self.outstanding: dict[int, Task] = {}
         self.taken: dict[int, int] = {}
         """Tag of a task -> rank of who does it."""
+        self.deaths: dict[int, int] = {}
+        """Tag of a task -> how many workers died while they did it."""
         self.values: dict[int, Any] = {}
         self.release: Callable[[], object] = lambda: None
         self.submitted = 0

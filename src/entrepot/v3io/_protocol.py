@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import struct
 from array import array
 from collections.abc import Callable, Mapping
@@ -248,10 +249,20 @@ def _number(text: Any) -> int | float:
         return text
     if not isinstance(text, str):
         raise TypeError
+    if not _NUMBER.fullmatch(text):  # int() and float() also take blanks and 1_000
+        raise ValueError
     try:
         return int(text)
     except ValueError:
+        if _WHOLE.fullmatch(text):  # of thousands of digits: as a float it would be another number
+            raise
         return float(text)
+
+
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+_NUMBER: Final = re.compile(
+    r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE
+)
 
 
 def _bool(value: Any) -> bool:

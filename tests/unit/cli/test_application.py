@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from typer.testing import CliRunner
 
-from entrepot.cli.application import COMMANDS, application
+from entrepot.cli.application import COMMANDS, GROUPS, application
 
 
 def test_help_lists_every_command_and_loads_none() -> None:
@@ -33,6 +34,32 @@ def test_every_command_has_help_and_the_options_that_all_have(name: str, monkeyp
     # What `run` and `worker` print is the program's.
     for option in ("--depot", "--directory", "--json")[: 2 if name in ("run", "worker") else 3]:
         assert option in result.output
+
+
+INNER = [(g, name) for g in GROUPS for name in import_module(f"entrepot.cli.{g}").COMMANDS]
+
+
+@pytest.mark.parametrize(("group", "name"), INNER, ids=map(" ".join, INNER))
+def test_every_command_of_a_group_has_help_and_the_options_that_all_have(
+    group: str, name: str, monkeypatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    words = [group, name, "-h"]
+    result = CliRunner().invoke(application(words), words)
+    assert result.exit_code == 0
+    for option in ("--depot", "--directory", "--json"):
+        assert option in result.output
+    listed = CliRunner().invoke(application([group]), [group, "--help"]).output
+    assert f" {name} " in listed
+    assert import_module(f"entrepot.cli.{group}").COMMANDS[name].__doc__
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_mistyped_command_of_a_group_is_a_usage_error(group: str) -> None:
+    words = [group, "lss"]
+    result = CliRunner().invoke(application(words), words)
+    assert result.exit_code == 2
+    assert "No such command 'lss'" in result.output
 
 
 def test_a_mistyped_command_is_a_usage_error() -> None:

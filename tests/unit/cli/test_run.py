@@ -38,6 +38,28 @@ if __name__ == "__main__":
 """
 
 
+DATA_LAYER = """
+import asyncio, subprocess, sys
+import v3io.dataplane
+import v3io.aio.dataplane
+from v3io.dataplane.transport import verifier
+
+client = v3io.dataplane.Client()
+assert v3io.__name__ == "entrepot.v3io"
+assert verifier is sys.modules["entrepot.v3io.dataplane.transport.verifier"]
+client.kv.put("users", "t", "bob", {"age": 42})
+
+async def main():
+    async with v3io.aio.dataplane.Client() as awaited:
+        return (await awaited.kv.get("users", "t", "bob")).output.item
+
+assert asyncio.run(main()) == {"age": 42}
+code = "import v3io; print(v3io.Client().kv.get('users', 't', 'bob').output.item)"
+print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+client.close()
+"""
+
+
 def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -56,6 +78,15 @@ def test_a_script_and_its_children_run_on_the_face(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     done = run(tmp_path, "--as", "vineyard", str(script), "a", "-b")
     assert (done.returncode, done.stdout.strip()) == (0, "(1, 2)"), done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--as", "v3io"]], ids=["by_default", "as_asked"])
+def test_a_program_of_v3io_runs_on_the_face(tmp_path: Path, words: list[str]) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(DATA_LAYER)
+    tmp_path.chmod(0o700)
+    done = run(tmp_path, *words, str(script))
+    assert (done.returncode, done.stdout.strip()) == (0, "{'age': 42}"), done.stderr
 
 
 def test_a_module_runs_on_the_face(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -76,3 +78,13 @@ def test_what_is_not_there_is_said_with_a_next_step(depot: entrepot.Depot, run: 
     assert "nope" in run("spaces", "jobs", "nope", "--delete", status=1).err
     assert "no workspace 'other'" in run("spaces", "other", status=1).err
     assert "name what to delete" in run("spaces", "--delete", status=2).err
+
+
+def test_names_that_are_no_text_are_shown_as_they_can_be(depot: entrepot.Depot) -> None:
+    depot.space("\udcf6").store("\ud800", 1)
+    command = [sys.executable, "-m", "entrepot", "spaces", "--depot", depot.name]
+    command += ["--directory", str(depot.path.parent)]
+    for words in ([], ["--json"]):
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "udcf6" in done.stdout

@@ -21,6 +21,7 @@ from entrepot.nws import _wire
 from support.conditions import PATIENCE_S, wait_until
 
 BLANK = b" " * 20
+DESCRIPTOR = b"%020d" % 0x01000001
 FAILURE = b"0001" + b"0" * 20 + BLANK + b"0" * 40
 BIG = np.arange(200_000)
 
@@ -567,3 +568,129 @@ def test_many_clients_at_once_get_each_value_once(gateway: NwsGateway) -> None:
     with ThreadPoolExecutor(8) as pool:
         got = [body for each in pool.map(work, range(0, 800, 100)) for body in each]
     assert sorted(map(int, got)) == sorted(a + n for a in range(0, 800, 100) for n in range(50))
+
+
+def test_a_store_that_waits_for_room_keeps_nobody_else(
+    depot: entrepot.Depot, gateway: NwsGateway, raw: Raw
+) -> None:
+    for persistent in (False, True):
+        name = f"full{persistent}"
+        space = depot.space(name, persistent=persistent)
+        space.declare("v", max_values=1)
+        space.store("v", b"0")
+        for value in (b"1", b"2" * 500_000):
+            raw.short("use ws", name, "", "no")
+            raw.send("store", name, "v", DESCRIPTOR, value)
+            other = Raw(gateway)
+            other.short("use ws", name, "", "no")
+            other.long("fetch", name, "v")
+            assert raw.receive(4) == b"0000"
+        depot.delete_space(name)
+
+
+def test_a_gateway_ends_while_stores_wait_for_room(depot: entrepot.Depot) -> None:
+    gateway = NwsGateway(depot)
+    gateway.start()
+    space = depot.space("full")
+    space.declare("v", max_values=1)
+    space.store("v", b"0")
+    clients = [Raw(gateway) for _ in range(3)]
+    for client in clients:
+        client.short("use ws", "full", "", "no")
+        client.send("store", "full", "v", DESCRIPTOR, b"1" * 300_000)
+    assert Raw(gateway).short("use ws", "full", "", "no") == b"0000"
+    gateway.close()
+    assert space.variables()[0].values == 1
+
+
+def test_what_a_client_has_read_is_not_given_out_again_when_the_gateway_ends(
+    depot: entrepot.Depot,
+) -> None:
+    gateway = NwsGateway(depot)
+    gateway.start()
+    space = depot.space("s")
+    space.store("v", b"x")
+    client = Raw(gateway)
+    client.short("use ws", "s", "", "no")
+    assert client.long("fetch", "s", "v")[1] == b"x"
+    gateway.close()
+    assert space.try_fetch("v") is None
+
+
+def test_a_big_value_that_was_not_read_goes_back_however_late(
+    depot: entrepot.Depot, gateway: NwsGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = depot.space("s")
+    space.store("v", b"x" * 1_000_000)
+    client = Raw(gateway)
+    client.short("use ws", "s", "", "no")
+    client.send("fetch", "s", "v")
+    wait_until(lambda: not space.variables()[0].values, "the value is fetched")
+    client.socket.recv(10)
+    client.reset()
+    wait_until(lambda: space.variables()[0].values == 1, "the value is back")
+    monkeypatch.setattr(entrepot.settings, "NWS_KEPT_BYTES_MAX", 1_500_000)
+    clients = [Raw(gateway) for _ in range(2)]
+    space.store("v", b"y" * 1_000_000)
+    for client in clients:
+        client.short("use ws", "s", "", "no")
+        client.long("fetch", "s", "v")
+    assert len(gateway._kept) == 1
+    for client in clients:
+        client.reset()
+    wait_until(lambda: space.variables()[0].values == 1, "the value is back")
+
+
+def test_connections_that_are_reset_at_once_are_forgotten(gateway: NwsGateway) -> None:
+    for _ in range(200):
+        Raw(gateway, b"").reset()
+    wait_until(lambda: gateway.counts()["connections"] == 0, "all connections are gone")
+
+
+def test_a_value_that_stops_coming_gives_its_room_back(
+    depot: entrepot.Depot, gateway: NwsGateway, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrepot.settings, "NWS_STALL_S", 0.05)
+    head = _wire.request([b"store", b"w", b"v", DESCRIPTOR, b""])[:-20]
+    raw.socket.sendall(head + b"%020d" % 50_000_000 + b"x" * 1000)
+    assert raw.has_ended()
+    wait_until(lambda: depot.statistics().arena.unsealed == 0, "the room is free")
+
+
+def test_numbers_beyond_all_bounds_are_refused(raw: Raw) -> None:
+    raw.short("store", "w", "v", DESCRIPTOR, b"x")
+    id = raw.long("find", "w", "v")[0][24:44]
+    for cookie in ((id, b"%020d" % (1 << 64)), (b"9" * 5000, b"0"), (id, b"9" * 5000)):
+        assert raw.long("ifindTry", "w", "v", *cookie) == (FAILURE, b"")
+
+
+def test_names_that_are_no_text_are_listed(depot: entrepot.Depot, raw: Raw) -> None:
+    depot.space("\ud800")
+    assert raw.short("use ws", b"\xf6", "1", "no") == b"0000"
+    _, body = raw.long("list wss")
+    assert "\ud800".encode("utf-8", "surrogatepass") in body
+
+
+def test_a_space_that_a_program_made_outlives_clients_that_open_it(
+    depot: entrepot.Depot, gateway: NwsGateway
+) -> None:
+    space = depot.space("s")
+    space.store("v", 1)
+    client = Raw(gateway)
+    assert client.short("open ws", "s", "", "no") == b"0000"
+    client.socket.close()
+    wait_until(lambda: gateway.counts()["connections"] == 0, "all connections are gone")
+    assert space.fetch("v", timeout=0) == 1
+
+
+def test_arrays_of_dates_need_numpy_alone(depot: entrepot.Depot, raw: Raw) -> None:
+    space = depot.space("dates")
+    value = {"dates": np.array(["2020", "2021"], "M8[s]"), "rows": np.zeros(2, [("a", "i4")])}
+    space.store("v", value)
+    raw.short("use ws", "dates", "", "no")
+    _, body = raw.long("find", "dates", "v")
+    assert b"entrepot" not in body
+    found = pickle.loads(body)
+    assert all(np.array_equal(found[name], value[name]) for name in value)
+    stored = space.fetch("v")
+    assert all(np.array_equal(stored[name], value[name]) for name in value)

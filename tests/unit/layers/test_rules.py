@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from entrepot.errors import (
+    ClosedError,
     ConflictError,
     FullError,
     LimitError,
@@ -561,3 +562,105 @@ def test_who_waits_for_what_can_be_seen(space: Space) -> None:
         space.store("v", 1)
         for each in waiting:
             each.result(PATIENCE_S)
+
+
+# Found by a review.
+
+
+def test_values_that_go_to_the_back_of_a_lifo_variable_have_places_of_their_own(
+    space: Space,
+) -> None:
+    space.declare("v", "lifo")
+    space.store("v", "a")
+    space.store("v", "b")
+    first, second = space.claim("v"), space.claim("v")
+    second.release(to="back")
+    first.release(to="back")
+    third = space.claim("v")
+    assert third.value == "a"
+    fourth = space.claim("v")
+    fourth.release(to="back")
+    third.done()
+    assert [space.fetch("v") for _ in range(info_of(space, "v").values)] == ["b"]
+    assert info_of(space, "v").claimed == 0
+
+
+def test_what_goes_to_the_back_of_a_lifo_variable_later_is_at_the_back(
+    space: Space, clock: Clock
+) -> None:
+    space.declare("v", "lifo")
+    space.store("v", "a")
+    space.store("v", "b")
+    space.claim("v").release(to="back", delay=5)
+    clock.now_s += 10
+    assert [space.fetch("v"), space.fetch("v")] == ["a", "b"]
+
+
+def test_a_value_that_may_come_back_is_hope(space: Space, clock: Clock) -> None:
+    with space.producer("v"):
+        space.store("v", 1)
+    claim = space.claim("v")
+    with pytest.raises(WaitTimeoutError):
+        space.fetch("v", timeout=0.01)
+    claim.release(delay=5)
+    with pytest.raises(WaitTimeoutError):
+        space.fetch("v", timeout=0.01)
+    clock.now_s += 10
+    with ThreadPoolExecutor(1) as pool:
+        claim = space.claim("v")
+        waiting = pool.submit(space.fetch, "v")
+        wait_until(lambda: info_of(space, "v").fetchers == 1, "somebody waits")
+        claim.done()
+        with pytest.raises(ProducersGoneError):
+            waiting.result(PATIENCE_S)
+
+
+def test_a_producer_of_a_variable_that_was_deleted_is_none_of_the_new_one(space: Space) -> None:
+    first = space.producer("v")
+    space.delete("v")
+    with space.producer("v"):
+        first.close()
+        with pytest.raises(WaitTimeoutError):
+            space.fetch("v", timeout=0.01)
+    with pytest.raises(ProducersGoneError):
+        space.fetch("v", timeout=0.01)
+
+
+def test_a_claim_whose_variable_was_deleted_cannot_be_moved(space: Space) -> None:
+    space.store("v", 1)
+    claim = space.claim("v")
+    space.delete("v")
+    with pytest.raises(NotFoundError):
+        claim.move("w")
+    with pytest.raises(ClosedError):
+        claim.done()
+
+
+def test_a_value_that_is_moved_expires_as_others_there(space: Space, clock: Clock) -> None:
+    space.declare("w", ttl=5)
+    space.store("v", 1)
+    space.move("v", "w")
+    clock.now_s += 10
+    assert info_of(space, "w").values == 0
+    assert space.try_fetch("w") is None
+
+
+@pytest.mark.parametrize("seconds", [1e11, 1e300])
+def test_times_beyond_all_bounds_are_refused(space: Space, seconds: float) -> None:
+    with pytest.raises(LimitError):
+        space.store("v", 1, ttl=seconds)
+    with pytest.raises(LimitError):
+        space.declare("v", ttl=seconds)
+    space.store("v", 1, ttl=float("inf"))
+    claim = space.claim("v")
+    with pytest.raises(LimitError):
+        claim.release(delay=seconds)
+    claim.release()
+
+
+def test_an_index_that_no_value_has_removes_nothing(space: Space) -> None:
+    space.store("v", 1)
+    assert not space.remove("v", 1 << 80)
+    assert not space.remove("v", -1)
+    with pytest.raises(TypeMismatchError):
+        space.remove("v", "0")  # pyright: ignore[reportArgumentType] on purpose

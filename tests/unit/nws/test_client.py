@@ -356,3 +356,19 @@ def test_the_package_has_the_modules_that_programs_import() -> None:
     assert util.which("no such program") == []
     assert util.msc_quote("a b") == '"a b"'
     assert util.msc_argv2str(["a", "b c"]) == 'a "b c"'
+
+
+def test_a_name_that_cannot_be_has_no_value(connect: Connect) -> None:
+    space = connect("refusals")
+    assert space.findTry("x" * 4000) is None
+
+
+def test_a_variable_whose_producers_have_ended_is_an_error_of_its_own() -> None:
+    with entrepot.temporary(memory="32M") as depot:
+        with depot.space("s").producer("v"):
+            pass
+        space = NetWorkSpace("s", f"depot:{depot.name}")
+        for find in (space.find, lambda name: next(space.ifetch(name))):
+            with pytest.raises(nws.NwsOperationException, match="producers"):
+                find("v")
+        space.server.close()

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from entrepot.v3io.dataplane import Client
+from support.homes import Home, home, peers
 from support.http_server import HttpServer
+
+__all__ = ["home", "peers"]
 
 
 @pytest.fixture
@@ -25,6 +28,9 @@ def client(server: HttpServer) -> Iterator[Client]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_from_the_environment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("V3IO_API", raising=False)
     monkeypatch.delenv("V3IO_ACCESS_KEY", raising=False)
+    monkeypatch.setenv("ENTREPOT_DIR", str(home.root))
+    monkeypatch.setenv("ENTREPOT_DATA", str(home.data))
+    monkeypatch.setenv("ENTREPOT_DEPOT", home.name)

@@ -199,9 +199,9 @@ async def test_a_closed_client_sends_nothing(client: Client, server: HttpServer)
 
 async def test_an_access_key_is_needed_first_and_then_an_endpoint() -> None:
     with pytest.raises(ValueError, match="Access key must be provided"):
-        Client()
-    with pytest.raises(RuntimeError, match="Endpoints must be passed"):
-        Client(access_key="k")
+        Client(endpoint="ftp://host")
+    with pytest.raises(ValueError, match="is not a URL"):
+        Client(endpoint="ftp://host", access_key="k")
 
 
 async def test_endpoint_and_access_key_come_from_the_environment(

@@ -121,6 +121,11 @@ class Connection(asyncio.BufferedProtocol):
         """Whether a find or fetch waits for a value."""
         return self._waiting is not None
 
+    @property
+    def owes(self) -> bool:
+        """Whether its client fetched something of which it is not known that it has it."""
+        return self._fetched is not None and not self._has_read_all()
+
     # Life.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -226,6 +231,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was received."""
+        self._gateway.wakefulness.note()
         incoming = self._incoming
         if incoming is not None:
             if incoming.memory is not None:
@@ -513,7 +519,11 @@ class Connection(asyncio.BufferedProtocol):
         self._check_id(space, variable, id)
         record = values.encode_foreign(_descriptor(descriptor), self._metadata, value)
         name = _text(variable)
-        self._store_when_room(space, name, lambda: space.store_record(name, record, timeout=0))
+        # Whoever waits here is looked for after the store, so no bell need wake this process.
+        hush = None if space.persistent else self._gateway.mailroom(space).hush
+        self._store_when_room(
+            space, name, lambda: space.store_record(name, record, timeout=0, hush=hush)
+        )
 
     def _store_when_room(
         self,

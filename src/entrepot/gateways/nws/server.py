@@ -17,12 +17,14 @@ import entrepot
 from entrepot import settings
 from entrepot.errors import EntrepotError, LimitError
 from entrepot.gateways.nws.connection import Connection
+from entrepot.gateways.wakefulness import Wakefulness
 from entrepot.layers.spaces import Space
 from entrepot.layers.spaces.mailroom import Mailroom
 from entrepot.nws._local import FIRST_WORKSPACE, SYSTEM
 
 __all__ = ["NwsGateway"]
 
+_ACKNOWLEDGE_LOOKS, _ACKNOWLEDGE_S = 30, 0.01
 _log = logging.getLogger(__name__)
 
 
@@ -64,6 +66,7 @@ class NwsGateway:
         self._kept: dict[Connection, int] = {}
         """Who keeps a big value for its client, and how many bytes; the oldest first."""
         self._loop = _new_loop()
+        self.wakefulness = Wakefulness(self._loop)
         depot.client().reserve(FIRST_WORKSPACE, SYSTEM)
         self.received = bytearray(settings.NWS_PIECE_BYTES)
         """Where all connections receive, one at a time."""
@@ -153,6 +156,11 @@ class NwsGateway:
 
     async def _shut_down(self) -> None:
         self._server.close()
+        # A client's system says with a delay that it has what was sent.
+        for _ in range(_ACKNOWLEDGE_LOOKS):
+            if not any(connection.owes for connection in self.connections):
+                break
+            await asyncio.sleep(_ACKNOWLEDGE_S)
         ends = [connection.end for connection in self.connections]
         for connection in list(self.connections):
             connection.abort()

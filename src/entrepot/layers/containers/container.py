@@ -68,8 +68,11 @@ class Container:
         Raises:
             ExistsError: It is there, and that is not wanted.
         """
-        number, now_ns = self._tier.ids.next(), time.time_ns()
-        self._tier.commits.write(core.make_container, self.name, number, now_ns, exist_ok)
+        self._commit(self.creating(exist_ok=exist_ok))
+
+    def creating(self, *, exist_ok: bool = False) -> Call:
+        """Return the write that `create` does."""
+        return Call(core.make_container, self.name, self._tier.ids.next(), time.time_ns(), exist_ok)
 
     # Writing.
 
@@ -99,12 +102,32 @@ class Container:
             files.sync(written)
             self._commit_body(at, NewBody(b"", written.number, written.size))
 
+    def putting(self, path: str, data: Data) -> Call | None:
+        """Return the write that `put` does, for faces and gateways.
+
+        It results in what was there before, for `swept`. Of what is large, or may be, there is
+        none: it must be written to a file before.
+        """
+        if isinstance(data, (bytes, bytearray, memoryview, str)):
+            head, rest = _head(data)
+            if rest is None:
+                return self._putting_body(entries.split(path), NewBody(head))
+        return None
+
+    def _putting_body(self, at: Path, body: NewBody) -> Call:
+        inodes, now_ns = self._inodes(at), time.time_ns()
+        return Call(core.put_body, self.name, at, body, self._tier.files, inodes, now_ns)
+
     def _commit_body(self, at: Path, body: NewBody) -> None:
-        old = self._tier.commits.write(
-            core.put_body, self.name, at, body, self._tier.files, self._inodes(at), time.time_ns()
-        )
-        if old is not None and entries.leaves_trash(old):
+        self.swept(self._commit(self._putting_body(at, body)))
+
+    def swept(self, gone: Entry | None) -> None:
+        """Remove what is left of an entry that was replaced or deleted."""
+        if gone is not None and entries.leaves_trash(gone):
             self._tier.sweep()
+
+    def _commit(self, call: Call) -> Any:
+        return self._tier.commits.write(call.fn, *call.args)
 
     def append(self, path: str, data: Data) -> None:
         """Append bytes to an object, made if it is not there. Appends do not mix.
@@ -120,6 +143,17 @@ class Container:
             given = None if rest is None else cast("IO[bytes]", spool)
             while not self._try_append(at, head, given):
                 pass
+
+    def appending(self, path: str, data: bytes) -> Call:
+        """Return the write that `append` does where the object stays small.
+
+        What it returns is None when that is done, else an entry: then nothing was done, and
+        `append` is to be called.
+        """
+        at, limit = entries.split(path), settings.BODY_INLINE_BYTES_MAX
+        return Call(
+            core.extend_inline, self.name, at, data, limit, self._inodes(at), time.time_ns()
+        )
 
     def _try_append(self, at: Path, head: bytes, spool: IO[bytes] | None) -> bool:
         """Append what is given; False if somebody else changed the object meanwhile."""
@@ -184,10 +218,12 @@ class Container:
         Raises:
             ConflictError: One of them is an object.
         """
+        self._commit(self.making_directory(path))
+
+    def making_directory(self, path: str) -> Call:
+        """Return the write that `make_directory` does: for faces and gateways."""
         at = entries.split(path)
-        self._tier.commits.write(
-            core.make_directory, self.name, at, self._inodes(at), time.time_ns()
-        )
+        return Call(core.make_directory, self.name, at, self._inodes(at), time.time_ns())
 
     def delete(self, path: str, *, recursive: bool = False) -> None:
         """Delete an object with its attributes, or a directory.
@@ -206,9 +242,14 @@ class Container:
             if not at.name:
                 self._engine.read(entries.get_container, self.name)  # refuses one that is not there
                 return
-        gone = self._tier.commits.write(core.delete, self.name, at)
-        if entries.leaves_trash(gone):
-            self._tier.sweep()
+        self.swept(self._commit(self.deleting(path)))
+
+    def deleting(self, path: str) -> Call:
+        """Return the write that `delete` does of one entry, for faces and gateways.
+
+        It results in what was there, for `swept`.
+        """
+        return Call(core.delete, self.name, entries.split(path))
 
     def _delete_below(self, directory: str) -> None:
         behind: str | None = ""

@@ -28,6 +28,7 @@ from entrepot.layers.entries import (
     STREAM,
     Entry,
     Path,
+    Place,
 )
 
 __all__ = ["Body", "Changed", "Info", "NewBody", "NotEmptyError"]
@@ -129,9 +130,20 @@ def find_body(tx: Transaction, container: str, path: Path) -> Body:
         ConflictError: It is a directory.
         NotFoundError: It is not there.
     """
-    entry = find(tx, container, path)
+    return _body_of(tx, f"{container}/{path.whole}", find(tx, container, path))
+
+
+def find_body_at(tx: Transaction, place: Place, name: str) -> Body:
+    """As `find_body`, for whoever keeps the place."""
+    raw = tx.get(place.begin(tx) + pack_str(name))
+    if raw is None:
+        raise missing(place.container, Path(place.directory, name))
+    return _body_of(tx, f"{place.path}/{name}", entries.decode_entry(raw))
+
+
+def _body_of(tx: Transaction, path: str, entry: Entry) -> Body:
     if entry.kind in DIRECTORIES:
-        raise ConflictError(f"{container}/{path.whole} is a directory, not an object")
+        raise ConflictError(f"{path} is a directory, not an object")
     if entry.body == NO_BODY:
         return Body(entry, b"")
     return Body(entry, tx.get(BODY.int(entry.inode)) if entry.body == INLINE else None)

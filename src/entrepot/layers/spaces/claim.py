@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 import warnings
 import weakref
@@ -10,7 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
-from entrepot.errors import ClosedError, ConflictError, LimitError
+from entrepot import settings
+from entrepot.errors import ClosedError, ConflictError, LimitError, NotFoundError
 from entrepot.layers.spaces import core
 from entrepot.layers.spaces.core import Taken
 from entrepot.layers.tier import Tier, load
@@ -84,8 +84,11 @@ class Claim:
         if to not in ("front", "back"):
             raise LimitError(f"to is {to!r}", 'give "front" or "back"')
         delay_s = Deadline(delay).timeout or 0.0
-        if math.isinf(delay_s):
-            raise LimitError("delay is for ever", "move it into another variable")
+        if delay_s > settings.SECONDS_MAX:
+            raise LimitError(
+                f"delay is {delay_s} seconds, at most {settings.SECONDS_MAX} are allowed",
+                "move it into another variable",
+            )
         self._end(core.Ending(False, to == "back", delay_s, str(reason)[:_REASON_MAX]))
 
     def move(self, target: str) -> None:
@@ -94,6 +97,7 @@ class Claim:
         Raises:
             ClosedError: The claim has ended, or belongs to the parent of this process.
             ConflictError: It was given back meanwhile: the depot was closed here.
+            NotFoundError: The variable was deleted, and the value with it.
         """
         self._end(core.Ending(target=self._key_of(target)))
 
@@ -106,17 +110,19 @@ class Claim:
                 f"the claim of {self.variable}[{self.index}] belongs to another process",
                 "claim in the process that does the work",
             )
-        was_held = engine.write(
+        was_there = engine.write(
             core.end_claim, self._tier.bulk, self._session, self._id, self.index, ending
         )
         self._ended = True
         _open_claims.pop(self._ref, None)
         self._ref = None
-        if not was_held and (ending.is_done or ending.target is not None):
+        if was_there is None and (ending.is_done or ending.target is not None):
             raise ConflictError(
                 f"the claim of {self.variable}[{self.index}] was given back meanwhile",
                 "the depot was closed here; somebody else may do the work again",
             )
+        if not was_there and ending.target is not None:
+            raise NotFoundError(f"{self.variable} was deleted while its value was claimed")
 
     def __enter__(self) -> Claim:
         return self

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 from entrepot import settings
@@ -20,7 +20,7 @@ from entrepot.engine import failpoints
 from entrepot.engine.held import held_key
 from entrepot.engine.keys import Prefix, after, pack_int, pack_str, unpack
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ConflictError, NotFoundError
+from entrepot.errors import ConflictError
 from entrepot.layers import values
 from entrepot.layers.spaces import rules
 from entrepot.layers.spaces.records import (
@@ -28,6 +28,7 @@ from entrepot.layers.spaces.records import (
     FETCH,
     FIFO,
     FIND,
+    LATER,
     LIFO,
     MAIL,
     MODES,
@@ -130,6 +131,13 @@ class Waiter(NamedTuple):
     number: int
 
 
+class Hush(NamedTuple):
+    """Waiters whom no bell need wake: who stores looks at their mail itself, at once."""
+
+    session: int
+    numbers: Container[int]
+
+
 # Storing.
 
 
@@ -140,6 +148,7 @@ def store(
     key: bytes,
     record: bytes | tuple[values.Encoded, Draft],
     ttl_s: float | None = None,
+    hush: Hush | None = None,
 ) -> int | None:
     """Store a value in the variable at `key`; return its index, or None if it is full.
 
@@ -174,7 +183,7 @@ def store(
         variable.count += 1
         variable.last = index
     else:
-        _keep(tx, bulk, key, variable, index, record, about)
+        _keep(tx, bulk, key, variable, index, record, about, hush)
     tx.put(key, encode(variable))
     return index
 
@@ -191,10 +200,11 @@ def _keep(
     index: int,
     record: bytes,
     about: About | None = None,
+    hush: Hush | None = None,
 ) -> None:
     """Give a value to who waits for it, or put it at its place; the caller puts the variable."""
     if (variable.finders or variable.fetchers) and _hand_out(
-        tx, bulk, variable, index, record, about
+        tx, bulk, variable, index, record, about, hush
     ):
         return
     if about is not None:
@@ -251,6 +261,7 @@ def _hand_out(
     index: int,
     record: bytes,
     about: About | None,
+    hush: Hush | None,
 ) -> bool:
     """Give a value to all finders and to the oldest fetcher; tell whether one took it."""
     mail = encode(Mail(variable.id, index, record, about))
@@ -260,11 +271,11 @@ def _hand_out(
         if ref is not None:
             bulk.retain(tx, ref, len(finders))
         for line in finders:
-            deliver(tx, variable.id, line, mail)
+            deliver(tx, variable.id, line, mail, hush)
         variable.finders = 0
     if not variable.fetchers:
         return False
-    deliver(tx, variable.id, waiters(tx, variable.id, FETCH, limit=1)[0], mail)
+    deliver(tx, variable.id, waiters(tx, variable.id, FETCH, limit=1)[0], mail, hush)
     variable.fetchers -= 1
     if failpoints.ARMED:
         failpoints.hit("spaces.handed")
@@ -292,11 +303,12 @@ def waiters(tx: Transaction, id: int, kind: int, limit: int | None = None) -> li
     return found
 
 
-def deliver(tx: Transaction, id: int, line: InLine, mail: bytes) -> None:
+def deliver(tx: Transaction, id: int, line: InLine, mail: bytes, hush: Hush | None = None) -> None:
     """Give a waiter its mail; it leaves the line of the variable `id`, and all others."""
     tx.delete(line.place)
     tx.put(mail_key(line.session, line.waiter), mail)
-    tx.ring(session_bell(line.session))
+    if hush is None or line.session != hush.session or line.waiter not in hush.numbers:
+        tx.ring(session_bell(line.session))
     if line.is_elsewhere:
         held = tx.get(held_key(line.session, "waiter", line.waiter))
         assert held is not None, "somebody waits who does not know it"
@@ -716,13 +728,13 @@ UNDONE: Final = Ending()
 
 def end_claim(
     tx: Transaction, bulk: Bulk, session: int, id: int, index: int, ending: Ending
-) -> bool:
-    """End a claim as `ending` says. Tell whether there was one."""
+) -> bool | None:
+    """End a claim as `ending` says; tell whether its value was there until now.
+
+    None if there was no such claim.
+    """
     key = tx.pop(held_key(session, "claim", id, index))
-    if key is None:
-        return False
-    release_claim(tx, bulk, key, id, index, ending)
-    return True
+    return None if key is None else release_claim(tx, bulk, key, id, index, ending)
 
 
 def open_claim(tx: Transaction, bulk: Bulk, id: int, index: int) -> Found | None:
@@ -743,20 +755,18 @@ def undo_claim(tx: Transaction, bulk: Bulk, session: int, noted: Noted) -> None:
 
 def release_claim(
     tx: Transaction, bulk: Bulk, key: bytes, id: int, index: int, ending: Ending
-) -> None:
-    """End a claim whose held key is gone."""
+) -> bool:
+    """End a claim whose held key is gone; tell whether its value was there until now."""
     raw = tx.pop(claim_key(id, index))
     if raw is None:
-        _refuse_move(ending)
-        return  # the variable was deleted, and the value with it
+        return False  # the variable was deleted, and the value with it
     claim = decode_claim(raw)
     record, about = claim.record, claim.about or About(1)
     found = tx.get(key)
     variable = decode_variable(found) if found is not None else None
     if variable is None or variable.id != id:
-        _refuse_move(ending)
         release_record(tx, bulk, record)
-        return
+        return False
     variable.claimed -= 1
     if ending.reason:
         about.reason = ending.reason
@@ -770,7 +780,7 @@ def release_claim(
             tell_if_over(tx, variable)
         tx.put(key, encode(variable))
         put_into(tx, bulk, VARIABLE.tail(key)[0], ending.target, record, None)
-        return
+        return True
     elif more is not None and more.max_tries and about.tries >= more.max_tries:
         instance, name = VARIABLE.tail(key)
         target = VARIABLE.int(_int(instance)) + pack_str(more.failed or f"{name}.failed")
@@ -778,7 +788,7 @@ def release_claim(
             tell_if_over(tx, variable)
         tx.put(key, encode(variable))
         put_into(tx, bulk, instance, target, record, About(about.tries, 0, about.reason))
-        return
+        return True
     elif ending.delay_s:
         if to_back:
             index = _back_index(variable)
@@ -788,11 +798,7 @@ def release_claim(
             index = _back_index(variable)
         _keep(tx, bulk, key, variable, index, record, about)
     tx.put(key, encode(variable))
-
-
-def _refuse_move(ending: Ending) -> None:
-    if ending.target is not None:
-        raise NotFoundError("the variable was deleted while its value was claimed")
+    return True
 
 
 def _back_index(variable: Variable) -> int:
@@ -835,6 +841,25 @@ def remove(tx: Transaction, bulk: Bulk, key: bytes, index: int) -> bool:
     _note_removed(tx, variable, index, record)
     tx.put(key, encode(variable))
     return True
+
+
+def lost(tx: Transaction, key: bytes, indexes: Sequence[int]) -> list[int]:
+    """Return which values of a variable are neither there, nor claimed, nor held back."""
+    raw = tx.get(key)
+    if raw is None:
+        return list(indexes)
+    variable = decode_variable(raw)
+    later = set[int]()
+    if variable.more is not None and variable.more.delayed:
+        prefix = Prefix(variable.id, of=LATER)
+        later = {_int(prefix.tail(k)[1]) for k, _ in tx.range(prefix.begin, prefix.end)}
+    return [
+        index
+        for index in indexes
+        if tx.get(value_key(variable.id, index)) is None
+        and tx.get(claim_key(variable.id, index)) is None
+        and index not in later
+    ]
 
 
 def move(tx: Transaction, bulk: Bulk, instance: int, source: bytes, target: bytes) -> bool:

@@ -48,6 +48,11 @@ class Mailroom:
         """Call nobody for `waiter` any more."""
         self._calls.pop(waiter.number, None)
 
+    @property
+    def hush(self) -> core.Hush:
+        """Those who wait here: a store on this loop need not ring for them, if it looks then."""
+        return core.Hush(self._engine.session.id, self._calls)
+
     def look(self) -> None:
         """Tell at once whoever has mail: after a store on this loop, which may have been for us."""
         if self._calls:

@@ -140,13 +140,17 @@ class Space:
         *,
         ttl: float | None = None,
         timeout: float | None = None,
+        hush: core.Hush | None = None,
     ) -> int:
-        """Store what a value was encoded to; see `entrepot.layers.values`. Return its index."""
+        """Store what a value was encoded to; see `entrepot.layers.values`. Return its index.
+
+        With `hush`, the caller then looks for whom of these waiters there is mail.
+        """
         if ttl is None and isinstance(record, bytes):
             key = self._keys.get(variable) or self._key(variable)
             write = self._engine.write
             with contextlib.suppress(Overdue):  # then the long way
-                index = write(core.store, self._bulk, self._instance, key, record)
+                index = write(core.store, self._bulk, self._instance, key, record, None, hush)
                 if index is not None:
                     return index
         if isinstance(record, bytes):
@@ -555,8 +559,24 @@ class Space:
         Args:
             variable: Its name.
             index: The value's, as `peek` tells it.
+
+        Raises:
+            TypeMismatchError: It is no whole number.
         """
+        if isinstance(index, bool) or not isinstance(index, int):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+            raise TypeMismatchError(f"index is {index!r}, a {type(index).__name__}", "give an int")
+        if abs(index) >= 1 << 63:
+            return False  # no value ever had it
         return self._write(core.remove, self._bulk, self._key(variable), index)
+
+    def lost(self, variable: str, indexes: Iterable[int]) -> list[int]:
+        """Return which of some values are gone: neither shown, nor claimed, nor held back.
+
+        Raises:
+            NotFoundError: The workspace was deleted.
+        """
+        self._check_open()
+        return self._engine.read(core.lost, self._key(variable), list(indexes))
 
     def claims(self, variable: str | None = None) -> list[ClaimInfo]:
         """Return who works on which value, of one variable or of all."""
@@ -862,4 +882,8 @@ def _check_bound(what: str, bound: object) -> int:
 def _checked_ttl(ttl: float) -> float:
     """Return for how many seconds a value is kept; 0 for ever."""
     seconds = Deadline(ttl).timeout or 0.0
+    if seconds > settings.SECONDS_MAX and not math.isinf(seconds):
+        raise LimitError(
+            f"ttl is {seconds} seconds, at most {settings.SECONDS_MAX} are allowed", "0 is for ever"
+        )
     return 0.0 if math.isinf(seconds) else seconds

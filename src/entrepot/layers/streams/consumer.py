@@ -98,13 +98,12 @@ class Consumer:
         check_limit(limit)
         deadline = Deadline(timeout)
         while True:
-            if not self._is_open:
-                raise ClosedError("the consumer is closed")
-            bells = [self._bell, *(core.RECORD.int(owned.inode) for owned in self._owned.values())]
+            bells = self.bells()
             seen = self._engine.listen(bells)
-            if self._share():
+            if self.must_share():
+                self.share()
                 continue  # other shards, so other bells
-            records = self._some(limit)
+            records = self.take(limit)
             left = deadline.left()
             if records or left == 0:
                 return records
@@ -150,20 +149,33 @@ class Consumer:
     ) -> None:
         self.close()
 
-    def _share(self) -> bool:
-        """See which shards are this consumer's; tell whether that changed."""
+    # The steps of a read, for this class and its async twin.
+
+    def bells(self) -> list[bytes]:
+        """Return what rings when there are records, or other consumers.
+
+        Raises:
+            ClosedError: It was closed.
+        """
+        if not self._is_open:
+            raise ClosedError("the consumer is closed")
+        return [self._bell, *(core.RECORD.int(owned.inode) for owned in self._owned.values())]
+
+    def must_share(self) -> bool:
+        """Tell whether other shards are this consumer's than those that it has."""
         wanted = self._engine.read(_wanted, self._stream.container, self._stream.path, self)
-        if wanted == set(self._owned):
-            return False
+        return wanted != set(self._owned)
+
+    def share(self) -> None:
+        """Take the shards that are this consumer's, and let go of the others."""
         found = self._engine.write(
             _take, self._stream.container, self._stream.path, self, self._since
         )
-        changed = set(found) != set(self._owned)
         self._owned = {n: self._owned.get(n, owned) for n, owned in found.items()}
         self._read = {n: sequence for n, sequence in self._read.items() if n in found}
-        return changed
 
-    def _some(self, limit: int) -> list[Record]:
+    def take(self, limit: int) -> list[Record]:
+        """Return the next records of this consumer's shards, without waiting."""
         records: list[Record] = []
         for shard, owned in list(self._owned.items()):
             stretch = self._engine.read(_read_on, shard, owned, self._stream, limit - len(records))

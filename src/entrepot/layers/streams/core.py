@@ -4,7 +4,7 @@ A stream is a directory of shards (see `entries`), each an entry that counts its
 
 Keys::
 
-    ("stream", inode of the stream)             -> StreamRecord
+    ("record-stream", inode of the stream)      -> StreamRecord
     ("record", inode of a shard, sequence)      -> Block: records that came together,
                                                    of which the first has that number
 
@@ -43,7 +43,7 @@ __all__ = [
     "TrimmedError",
 ]
 
-STREAM_KEY = Prefix("stream")
+STREAM_KEY = Prefix("record-stream")
 RECORD = Prefix("record")
 MEMBER = Prefix("member")
 OWNER = Prefix("owner")
@@ -431,15 +431,15 @@ def read_shard(
             "its retention is over: begin with the earliest",
         )
     records: list[Record] = []
-    key, size, next_sequence = found[0][0], 0, sequence
-    while len(records) < limit and size < bytes_max and next_sequence <= entry.last_sequence:
-        # Mostly one block is enough for a small limit.
-        for at, raw in tx.range(key, after(begin), limit=min(limit, _BLOCKS_AT_ONCE)):
-            key = at
+    size, next_sequence = 0, sequence
+    while found:
+        key = begin
+        block = None
+        for key, raw in found:
             block = _decode_block(raw)
             skipped = max(sequence - _sequence_of(key, begin), 0)
-            for raw_record in block.records[skipped : skipped + limit - len(records)]:
-                if records and size + len(raw_record.data) > bytes_max:
+            for record in block.records[skipped : skipped + limit - len(records)]:
+                if records and size + len(record.data) > bytes_max:
                     size = bytes_max
                     break
                 records.append(
@@ -447,16 +447,21 @@ def read_shard(
                         shard,
                         next_sequence,
                         block.arrived_ns,
-                        raw_record.data,
-                        raw_record.key,
-                        raw_record.info,
+                        record.data,
+                        record.key,
+                        record.info,
                     )
                 )
-                size += len(raw_record.data)
+                size += len(record.data)
                 next_sequence += 1
             if len(records) >= limit or size >= bytes_max:
                 break
-        key += b"\x00"
+        if len(records) >= limit or size >= bytes_max or next_sequence > entry.last_sequence:
+            break
+        assert block is not None, "a block was found"
+        # As many as are needed if all are like the last one: they may be large.
+        blocks = (limit - len(records)) // len(block.records) + 1
+        found = tx.range(key + b"\x00", after(begin), limit=min(blocks, _BLOCKS_AT_ONCE))
     left = entry.last_sequence + 1 - next_sequence
     behind_ns = 0
     if left:

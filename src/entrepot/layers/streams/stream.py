@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from entrepot import settings
 from entrepot.engine.keys import Prefix
-from entrepot.engine.protocol import Transaction
+from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers import entries
 from entrepot.layers.attributes import Timestamp
+from entrepot.layers.commits import Call
 from entrepot.layers.entries import Path
 from entrepot.layers.streams import core
 from entrepot.layers.streams.core import Appended, New, Record, ShardError, Stretch
@@ -65,8 +66,11 @@ class Stream:
     is acknowledged is on the disk, and is kept for the stream's retention.
     """
 
-    def __init__(self, tier: Tier, container: str, path: Path) -> None:
+    def __init__(
+        self, tier: Tier, container: str, path: Path, *, makes_container: bool = True
+    ) -> None:
         self.use(tier)
+        self._makes_container = makes_container
         self.container = container
         self.path = path
         self.name = f"{container}/{path.whole}"
@@ -102,6 +106,16 @@ class Stream:
             ExistsError: There is something of that name.
             LimitError: A number is out of range.
         """
+        self._commit(self.creating(shards, retention_s=retention_s, exist_ok=exist_ok))
+
+    def creating(
+        self,
+        shards: int,
+        retention_s: int = settings.RETENTION_S_DEFAULT,
+        *,
+        exist_ok: bool = False,
+    ) -> Call:
+        """Return the write that `create` does: for faces and gateways."""
         check_shards(shards)
         if not 1 <= retention_s <= settings.RETENTION_S_MAX:
             raise LimitError(
@@ -110,8 +124,15 @@ class Stream:
         ids = self._tier.ids
         inodes = [ids.next() for _ in range(shards + self.path.whole.count("/") + 2)]
         stream = core.StreamRecord(shards, retention_s)
-        self._tier.commits.write(
-            _create, self.container, self.path, stream, inodes, time.time_ns(), exist_ok
+        return Call(
+            _create,
+            self.container,
+            self.path,
+            stream,
+            inodes,
+            time.time_ns(),
+            exist_ok,
+            self._makes_container,
         )
 
     def info(self) -> StreamInfo:
@@ -130,9 +151,13 @@ class Stream:
             LimitError: It has more than that already.
             NotFoundError: It is not there.
         """
+        self._commit(self.resizing(shards))
+
+    def resizing(self, shards: int) -> Call:
+        """Return the write that `resize` does: for faces and gateways."""
         check_shards(shards)
         inodes = [self._tier.ids.next() for _ in range(shards)]
-        self._tier.commits.write(_resize, self.container, self.path, shards, inodes, time.time_ns())
+        return Call(_resize, self.container, self.path, shards, inodes, time.time_ns())
 
     def delete(self) -> None:
         """Delete the stream with all its records.
@@ -203,15 +228,18 @@ class Stream:
         self, records: Sequence[New], *, all_or_none: bool = False
     ) -> list[Appended | ShardError]:
         """Append records in one transaction, each on its own: for faces and gateways."""
+        return self._commit(self.appending(records, all_or_none=all_or_none)) if records else []
+
+    def appending(self, records: Sequence[New], *, all_or_none: bool = False) -> Call:
+        """Return the write that `append_each` does."""
         records = [_checked_record(record) for record in records]
-        if not records:
-            return []
         turn = next(self._turn)
         for _ in records[1:]:
             next(self._turn)
-        return self._tier.commits.write(
-            _append, self.container, self.path, records, turn, time.time_ns(), all_or_none
-        )
+        return Call(_append, self.container, self.path, records, turn, time.time_ns(), all_or_none)
+
+    def _commit(self, call: Call) -> Any:
+        return self._tier.commits.write(call.fn, *call.args)
 
     # Reading.
 
@@ -252,21 +280,15 @@ class Stream:
         Cost: one read transaction, mostly two ranges.
         Source: Kafka's consumer positions; v3io's seek types.
         """
-        check_limit(limit)
-        where = checked_since(since)
         deadline = Deadline(timeout)
-        while True:
-            inode, stretch = self.engine.read(_read, self.container, self.path, shard, where, limit)
-            left = deadline.left()
-            if stretch.records or left == 0:
-                return stretch
-            where = stretch.next
-            bells = [core.RECORD.int(inode)]
+        bells, stretch = self.look(shard, since, limit)
+        while not stretch.records and deadline.left() != 0:
             seen = self.engine.listen(bells)
-            inode, stretch = self.engine.read(_read, self.container, self.path, shard, where, limit)
-            if stretch.records:
-                return stretch
-            self.engine.wait(bells, seen, left)
+            bells, stretch = self.look(shard, stretch.next, limit)
+            if not stretch.records:
+                self.engine.wait(bells, seen, deadline.left())
+                bells, stretch = self.look(shard, stretch.next, limit)
+        return stretch
 
     def tail(
         self,
@@ -286,26 +308,14 @@ class Stream:
             LimitError: There is no such shard or record.
             NotFoundError: The stream is not there, or was deleted.
         """
-        where = checked_since(since)
-        positions = self.engine.read(_positions, self.container, self.path, shards, where)
-        return self._tail(positions, None if shards is None else list(shards), timeout)
+        return self._tail(self.tail_of(shards, since), timeout)
 
-    def _tail(
-        self, positions: list[Shard], shards: list[int] | None, timeout: float | None
-    ) -> Generator[Record]:
+    def _tail(self, tail: Tail, timeout: float | None) -> Generator[Record]:
         deadline = Deadline(timeout)
         while True:
-            bells = [core.RECORD.int(shard.inode) for shard in positions]
+            bells = tail.bells()
             seen = self.engine.listen(bells)
-            found = [
-                self.engine.read(_read, self.container, self.path, at.number, at.sequence, 1000)[1]
-                for at in positions
-            ]
-            positions = [
-                at._replace(sequence=stretch.next)
-                for at, stretch in zip(positions, found, strict=True)
-            ]
-            records = [record for stretch in found for record in stretch.records]
+            records = tail.take()
             if records:
                 yield from records
                 deadline = Deadline(timeout)
@@ -314,10 +324,22 @@ class Stream:
             if left == 0:
                 return
             slice_s = settings.WAIT_SLICE_S if left is None else min(left, settings.WAIT_SLICE_S)
-            if not self.engine.wait(bells, seen, slice_s) and shards is None:
-                known = {at.number for at in positions}
-                there = self.engine.read(_positions, self.container, self.path, None, EARLIEST)
-                positions += [at for at in there if at.number not in known]
+            if not self.engine.wait(bells, seen, slice_s):
+                tail.look_for_shards()
+
+    # The steps of a wait, for this class and its async twin.
+
+    def tail_of(self, shards: Iterable[int] | None, since: Since) -> Tail:
+        """Return where a tail begins; see `tail`."""
+        return Tail(self.engine, self.container, self.path, shards, checked_since(since))
+
+    def look(self, shard: int, since: Since, limit: int) -> tuple[list[bytes], Stretch]:
+        """Read without waiting; return the bells that ring when there is more, too."""
+        check_limit(limit)
+        inode, stretch = self.engine.read(
+            _read, self.container, self.path, shard, checked_since(since), limit
+        )
+        return [core.RECORD.int(inode)], stretch
 
     # Consumer groups.
 
@@ -354,6 +376,50 @@ class Stream:
     def sequences(self) -> list[tuple[int, int]]:
         """Return for each shard the numbers of its oldest record and of the next to come."""
         return self.engine.read(_sequences, self.container, self.path)
+
+
+class Tail:
+    """Where a reader is that follows some shards, or all there are."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        container: str,
+        path: Path,
+        shards: Iterable[int] | None,
+        since: int | str | Timestamp,
+    ) -> None:
+        self._engine = engine
+        self._at = container, path
+        self._follows_all = shards is None
+        self._positions = engine.read(_positions, *self._at, shards, since)
+
+    def bells(self) -> list[bytes]:
+        """Return what rings when there are records to take."""
+        return [core.RECORD.int(shard.inode) for shard in self._positions]
+
+    def take(self) -> list[Record]:
+        """Return the next records of all shards, and go on behind them.
+
+        Raises:
+            NotFoundError: The stream was deleted, or a record was dropped before it was read.
+        """
+        found = [
+            self._engine.read(_read, *self._at, at.number, at.sequence, 1000)[1]
+            for at in self._positions
+        ]
+        self._positions = [
+            at._replace(sequence=stretch.next)
+            for at, stretch in zip(self._positions, found, strict=True)
+        ]
+        return [record for stretch in found for record in stretch.records]
+
+    def look_for_shards(self) -> None:
+        """Follow shards that were added, where all are followed."""
+        if self._follows_all:
+            known = {at.number for at in self._positions}
+            there = self._engine.read(_positions, *self._at, None, EARLIEST)
+            self._positions += [at for at in there if at.number not in known]
 
 
 def check_shards(shards: int) -> None:
@@ -472,8 +538,11 @@ def _create(
     inodes: Sequence[int],
     now_ns: int,
     exist_ok: bool,
+    makes_container: bool,
 ) -> None:
     found = entries.find_container(tx, container)
+    if found is None and not makes_container:
+        raise entries.NoContainerError(container)
     number = inodes[-1] if found is None else found.id
     if found is not None and exist_ok:
         entry = entries.find_entry(tx, found.id, path)

@@ -29,7 +29,18 @@ from entrepot.layers.entries import DIRECTORIES, KIND_AT, Place
 from entrepot.layers.expressions import Condition
 from entrepot.layers.tables.core import SYSTEM, Item, Loaded, decode_exact, is_hidden, resolve
 
-__all__ = ["ALL", "EVERYTHING", "Page", "Plan", "Range", "Row", "names_of", "plan", "project"]
+__all__ = [
+    "ALL",
+    "EVERYTHING",
+    "Page",
+    "Plan",
+    "Range",
+    "Row",
+    "all_of",
+    "names_of",
+    "plan",
+    "project",
+]
 
 ALL: Final = ("*",)
 """The attributes that users set, but for the hidden ones."""
@@ -37,7 +48,7 @@ EVERYTHING: Final = ("**",)
 """These, the hidden and the system attributes."""
 
 _NO_FIELD: Final = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]')
-
+_HIDING: Final = b"__"
 Row = tuple[str, dict[str, Any]]
 """The name of an item, and of its attributes those that were asked for."""
 _Filter = Callable[[str, bytes], bool]
@@ -101,9 +112,13 @@ class Plan(NamedTuple):
     """A scan, worked out."""
 
     passes: _Filter | None
+    wants_name: bool
+    """Whether the filter asks for the name; else it is given none."""
     read: _Reader
     range: Range
     limit: int
+    looks: int | None = None
+    """After so many entries a page ends, even if it has no items: for who must give way."""
 
     def page(self, tx: Transaction, place: Place, behind: str = "") -> Page:
         """Return a page of items that pass, which begins behind a name.
@@ -128,10 +143,10 @@ class Plan(NamedTuple):
 def _walk(
     tx: Transaction, plan: Plan, begin: bytes, first: bytes, end: bytes, place: Place
 ) -> Page:
-    passes, read, limit = plan.passes, plan.read, plan.limit
+    passes, read, limit, wants_name = plan.passes, plan.read, plan.limit, plan.wants_name
     segment, segments = plan.range.segment, plan.range.segments
     rows: list[Row] = []
-    offset, size = len(begin) + 1, 0
+    offset, size, looks = len(begin) + 1, 0, 0
     stretch = min(settings.SCAN_STRETCH, limit + 1) if passes is None else settings.SCAN_STRETCH
     is_first = True
     while True:
@@ -142,16 +157,23 @@ def _walk(
         for key, raw in found:
             if segments > 1 and zlib.crc32(key[offset:-1]) % segments != segment:
                 continue
-            name = entries.name_of(key, begin)
-            if raw[KIND_AT] in DIRECTORIES or (passes is not None and not passes(name, raw)):
+            if raw[KIND_AT] in DIRECTORIES:
                 continue
+            if passes is not None:
+                name = entries.name_of(key, begin) if wants_name else ""
+                if not passes(name, raw):
+                    continue
             if len(rows) >= limit or size >= settings.PAGE_BYTES_MAX:
                 return Page(rows, rows[-1][0])
+            name = entries.name_of(key, begin)  # mostly here: those that pass are few
             rows.append((name, read(name, raw)))
             size += len(raw)
         if len(found) < stretch:
             return Page(rows, None)
         first = found[-1][0] + b"\x00"
+        looks += stretch
+        if plan.looks is not None and looks >= plan.looks:
+            return Page(rows, entries.name_of(found[-1][0], begin))
 
 
 def _check_there(tx: Transaction, begin: bytes, place: Place) -> None:
@@ -184,6 +206,7 @@ def plan(
         raise LimitError(f"a page of {limit} items, at least 1 is needed")
     return Plan(
         None if where is None else _filter(where),
+        where is not None and "__name" in where.names,
         _reader(names, exact),
         which,
         min(limit, settings.PAGE_ITEMS_MAX),
@@ -278,6 +301,8 @@ def _reader(names: tuple[str, ...], exact: bool) -> _Reader:
     if not is_general and _are_fields(names):
         return _reader_of_some(names, hook)
     decode = msgspec.msgpack.Decoder(Loaded, ext_hook=hook).decode
+    if names == ALL:
+        return lambda name, raw: all_of(decode(raw), raw)
     return lambda name, raw: project(names, name, decode(raw))
 
 
@@ -295,6 +320,12 @@ def _reader_of_some(names: tuple[str, ...], hook: Callable[[int, memoryview], ob
         }
 
     return read
+
+
+def all_of(entry: Loaded, raw: bytes) -> dict[str, Any]:
+    """Return of an item's attributes all but the hidden ones; `raw` is its record."""
+    # One look at the bytes spares most items one at each name.
+    return entry.attributes if _HIDING not in raw else project(ALL, "", entry)
 
 
 def project(names: tuple[str, ...], name: str, entry: Loaded) -> dict[str, Any]:

@@ -169,7 +169,10 @@ class Table:
             return default
         if raw is None:
             return default
-        return scan.project(scan.names_of(names), name, core.decode_friendly(raw))
+        entry = core.decode_friendly(raw)
+        if names is None:
+            return scan.all_of(entry, raw)
+        return scan.project(scan.names_of(names), name, entry)
 
     def get_many(
         self, keys: Sequence[str], names: str | Sequence[str] | None = None
@@ -305,6 +308,14 @@ class Table:
     def page(self, plan: scan.Plan, behind: str = "") -> Page:
         """Return a page of a scan; `Page.behind` is where the next one begins."""
         return self.engine.read(plan.page, self.place, behind)
+
+    def get_exact(self, key: str, names: str | Sequence[str] | None = None) -> dict[str, Any]:
+        """As `get`, with attributes as they are stored: arrays, moments to the nanosecond."""
+        place, name = self._at(key)
+        raw = self.engine.read(core.find_item, place, name)
+        if raw is None:
+            raise core.missing_item(f"{self.name}/{key}")
+        return scan.project(scan.names_of(names), name, core.decode_exact(raw))
 
     def putting(
         self,

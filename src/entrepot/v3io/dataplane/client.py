@@ -25,17 +25,19 @@ class Client(Legacy):
         logger (Optional) : Logger
             What it logs to; standard output by default.
         endpoint (Optional) : str
-            Where requests go, URL or host:port; the value of V3IO_API by default. Certificates
-            of https are not verified.
+            Where the data is. 'depot:NAME' is a depot of this machine, used in this process.
+            Others are where requests go, URL or host:port; certificates of https are not
+            verified. The value of V3IO_API by default; without it, this user's depot.
         access_key (Optional) : str
-            Who asks; the value of V3IO_ACCESS_KEY by default.
+            Who asks; the value of V3IO_ACCESS_KEY by default. A depot needs none.
         max_connections (Optional) : int
             How many connections it has, and how many requests of a batch are under way at once;
             8 by default.
         timeout (Optional) : float
             Seconds to wait for a reply, for the transport 'requests'.
         transport_kind (Optional) : str
-            'httpclient', 'requests', or a transport.
+            'httpclient', 'requests', 'depot', or a transport. An endpoint that is a depot is
+            always used in this process.
         logger_verbosity (Optional) : str
             Level of the default logger: 'INFO' by default.
         transport_verbosity (Optional) : str
@@ -112,10 +114,13 @@ def choose_transport(
     Raises:
         AttributeError: There is no such kind.
         RuntimeError: There is no endpoint, and the transport needs one.
+        ValueError: The endpoint is none for that transport.
     """
     if not isinstance(transport_kind, str):
         return transport_kind
     kind = getattr(transport, transport_kind)
+    if transport.depot.is_depot(endpoint, by_default=transport_kind == "httpclient"):
+        kind = transport.depot
     made: abstract.Transport = kind.Transport(logger, endpoint, max_connections, timeout, verbosity)
     return made
 

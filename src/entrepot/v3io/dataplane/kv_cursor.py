@@ -83,6 +83,15 @@ class Pages:
         self._taken += 1
         return self._items.pop()
 
+    def _take_all(self) -> list[Item]:
+        """Return the items that are left of the page that was read."""
+        items = self._items[::-1]
+        self._items = []
+        if self.limit is not None:
+            items = items[: max(self.limit - self._taken, 0)]
+        self._taken += len(items)
+        return items
+
     def _needs_page(self) -> bool:
         """Whether there may be more items, and none is left of the page that was read."""
         if self.limit is not None and self._taken >= self.limit:
@@ -142,7 +151,8 @@ class Cursor(Pages):
         Raises:
             HttpResponseError: The status of a reply is not expected.
         """
-        items: list[Item] = []
-        while (item := self.next_item()) is not None:
-            items.append(item)
+        items = self._take_all()
+        while self._needs_page():
+            self._turn(self.context.scan(self.container_name, self.table_path, **self._arguments()))
+            items += self._take_all()
         return items

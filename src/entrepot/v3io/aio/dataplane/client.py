@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from entrepot.v3io.aio.dataplane import container, kv, object, stream
-from entrepot.v3io.aio.dataplane.transport import Transport, aiohttp
+from entrepot.v3io.aio.dataplane.transport import Transport, aiohttp, depot
 from entrepot.v3io.dataplane.client import find_access_key, make_logger
 from entrepot.v3io.dataplane.transport.abstract import Log
+from entrepot.v3io.dataplane.transport.depot import is_depot
 
 __all__ = ["Client", "choose_transport"]
 
@@ -24,10 +25,11 @@ class Client:
         logger (Optional) : Logger
             What it logs to; standard output by default.
         endpoint (Optional) : str
-            Where requests go, URL or host:port; the value of V3IO_API by default. Certificates
-            of https are not verified.
+            Where the data is. 'depot:NAME' is a depot of this machine, used in this process.
+            Others are where requests go, URL or host:port; certificates of https are not
+            verified. The value of V3IO_API by default; without it, this user's depot.
         access_key (Optional) : str
-            Who asks; the value of V3IO_ACCESS_KEY by default.
+            Who asks; the value of V3IO_ACCESS_KEY by default. A depot needs none.
         max_connections (Optional) : int
             Not used.
         timeout (Optional) : float
@@ -56,7 +58,8 @@ class Client:
     ) -> None:
         asyncio.get_running_loop()  # raises if there is none
         self._logger = logger or make_logger(logger_verbosity)
-        self._access_key = find_access_key(access_key, needs_key=True)
+        needs_key = not is_depot(endpoint)
+        self._access_key = find_access_key(access_key, needs_key=needs_key)
         self._transport = choose_transport(
             endpoint,
             logger=self._logger,
@@ -98,6 +101,8 @@ def choose_transport(
     """Return the transport that leads to an endpoint.
 
     Raises:
-        RuntimeError: There is no endpoint.
+        ValueError: The endpoint is none.
     """
+    if is_depot(endpoint):
+        return depot.Transport(logger, endpoint, verbosity)
     return aiohttp.Transport(logger, endpoint, max_connections, timeout, verbosity, retry_intervals)

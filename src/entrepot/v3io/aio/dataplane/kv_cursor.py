@@ -44,7 +44,10 @@ class Cursor(Pages):
         Raises:
             HttpResponseError: The status of a reply is not expected.
         """
-        items: list[Item] = []
-        while (item := await self.next_item()) is not None:
-            items.append(item)
+        items = self._take_all()
+        while self._needs_page():
+            self._turn(
+                await self.context.scan(self.container_name, self.table_path, **self._arguments())
+            )
+            items += self._take_all()
         return items

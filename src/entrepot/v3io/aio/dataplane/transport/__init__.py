@@ -1,18 +1,19 @@
 """How requests get to where they are answered, awaited.
 
-`aiohttp` speaks HTTP. A transport that does not overrides nothing: it is any object with these
-methods, and gets the operation as its encoder and the arguments by name.
+`aiohttp` speaks HTTP; `depot` answers in this process. A transport of another kind overrides
+nothing: it is any object with the methods of `Transport`, and gets the operation as its encoder
+and the arguments by name.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from entrepot.v3io.aio.dataplane.transport import aiohttp
+from entrepot.v3io.aio.dataplane.transport import aiohttp, depot
 from entrepot.v3io.dataplane.request import Arguments, Encoder, Output
 from entrepot.v3io.dataplane.response import Expected, Response
 
-__all__ = ["Transport", "aiohttp"]
+__all__ = ["Transport", "aiohttp", "depot"]
 
 
 class Transport(Protocol):
