@@ -5,8 +5,8 @@ Redis is asked over a UNIX socket by redis-py. Reads are compared as they are. W
 alike: ours are on the disk when they are acknowledged, so there are two of Redis, one that keeps
 nothing on the disk, and one that waits for it too.
 
-Then a scan with a filter, counted in items that are looked at in a second by one process; a batch
-of writes against single ones; and a table of many items against one of few.
+Then a scan with a filter, in items that a core looks at in a second of its time; a batch of writes
+against single ones; and a table of many items against one of few.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count, cycle
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -205,27 +206,28 @@ def _scan(plan: Plan, client: Client, redis: Any) -> list[Check]:
         assert found, "half of the hashes pass the filter"
 
     contestant = Contestant("ours", scan)
-    (ours,) = compare([contestant], plan)
-    figure, bound = items / ours.median_s, at_least(500_000)
+    cpu_s = _processor_time(scan, plan)
+    figure, bound = items / cpu_s, at_least(500_000)
     checks = [
         Check(
             QUESTION,
-            f"scan of {items:,} items with a filter",
+            f"scan of {items:,} items with a filter, per core",
             figure,
             "items/s",
             None if plan.quick else bound,
-            duration(ours.median_s),
+            duration(cpu_s),
             profile=plan.explain(contestant, missed=not bound.holds(figure)),
         )
     ]
     if redis is not None:
-        (theirs,) = compare([Contestant("Redis", scan_redis)], plan, rounds_min=1, rounds_max=2)
-        figure = theirs.median_s / ours.median_s
+        ours, theirs = compare(
+            [contestant, Contestant("Redis", scan_redis)], plan, rounds_min=1, rounds_max=2
+        )
         checks.append(
             Check(
                 QUESTION,
                 f"scan of {items:,} items with a filter, Redis",
-                figure,
+                theirs.ratio(ours),
                 "x faster",
                 at_least(5),
                 duration(ours.median_s),
@@ -233,6 +235,17 @@ def _scan(plan: Plan, client: Client, redis: Any) -> list[Check]:
             )
         )
     return checks
+
+
+def _processor_time(call: Callable[[], object], plan: Plan) -> float:
+    """Return the seconds that a core works on a call: long ones share it with others."""
+    found: list[float] = []
+    ends_at = time.perf_counter() + plan.seconds
+    while len(found) < 3 or time.perf_counter() < ends_at:
+        begin = time.thread_time()
+        call()
+        found.append(time.thread_time() - begin)
+    return median(found)
 
 
 # Writing.

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from entrepot import places, settings
 from entrepot.arena import Arena, PagedBulk
-from entrepot.arena.files import Files
+from entrepot.arena.files import Files, sync_directory
 from entrepot.arena.pins import PinTable
 from entrepot.engine.ids import Ids
 from entrepot.engine.lmdb import LmdbEngine, LmdbSession
@@ -159,7 +159,8 @@ class Attachment:
         ):
             home = HomeLock(self.data_directory / "home", self.directory)
             opened.callback(home.close)
-            if places.Format.read(self.data_directory) is None:
+            is_new = places.Format.read(self.data_directory) is None
+            if is_new:
                 places.Format(settings.FORMAT_VERSION, "any", 0).write(self.data_directory)
             engine = LmdbEngine(
                 self.data_directory / "catalog",
@@ -171,13 +172,17 @@ class Attachment:
                 make_room=self.make_room,
             )
             opened.callback(engine.close)
+            if is_new:  # before anything is acknowledged
+                for made in (engine.path, self.data_directory, self.data_directory.parent):
+                    sync_directory(made)
             ids = Ids(engine)
             files = Files(self.data_directory / "files", engine, ids)
             tier = Tier(engine, PagedBulk(engine, ids), ids, files, _SWEEPERS)
             spaces.register(tier)
             engine.on_release("consumer", streams.release)
-            engine.reap()
-            tier.sweep()
+            with contextlib.suppress(DiskFullError):  # what is there can be read: later, then
+                engine.reap()
+                tier.sweep()
             opened.pop_all()  # all is well: it stays open
         self._durable_engine, self._home = engine, home
         return tier
@@ -329,9 +334,11 @@ class Attachment:
             engine.stop_watching()
         self.arena.drop_chunks()
         for engine in self.engines():
-            engine.release(self.session.id)
+            with contextlib.suppress(DiskFullError):  # whoever comes next takes it for dead
+                engine.release(self.session.id)
         for tier in self.tiers():
-            tier.sweep()
+            with contextlib.suppress(DiskFullError):  # whoever comes next sweeps
+                tier.sweep()
 
     def rejoin(self) -> None:
         """Undo `leave`: there is a handle again."""

@@ -31,6 +31,7 @@ import pytest
 
 import entrepot
 from entrepot.engine import failpoints
+from support.conditions import wait_until
 from support.homes import Home
 from support.peers import Peer
 
@@ -368,3 +369,68 @@ def test_what_was_acknowledged_survives_a_kill_and_the_rest_is_whole_or_not_ther
         assert depot.check() == []
         assert list((depot.data_path / "files").iterdir()) == []
         depot.destroy()
+
+
+# Two processes at one object.
+
+
+def append_until_killed(here: Any, name: str, path: Path) -> None:
+    """Append pieces to one object for ever, from two threads; write down what was acknowledged."""
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    container = here.depot.container("c")
+
+    def work(thread: int) -> None:
+        number = 0
+        while True:
+            piece = f"{name}.{thread}-{number}"
+            container.append("log", body_of(piece, PIECE))
+            os.write(log, f"{piece}\n".encode())
+            number += 1
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def writer_of(piece: str) -> str:
+    return piece.partition("-")[0]
+
+
+def test_one_that_is_killed_while_it_appends_spoils_nothing_for_another(
+    home: Home, peers: Start, tmp_path: Path, chance: random.Random
+) -> None:
+    with home.open("64M") as depot:
+        container = depot.container("c")
+        told: dict[str, Path] = {}
+        running: list[tuple[Peer, str]] = []
+        for number in range(5):
+            peer, name = peers(), f"p{number}"
+            told[name] = tmp_path / name
+            told[name].touch()
+            peer.begin(append_until_killed, name, told[name])
+            running.append((peer, name))
+            if number == 0:
+                continue
+            most = chance.randrange(2, 30)
+            for _, each in running:
+                wait_until(
+                    lambda e=each, m=most: told[e].read_text().count("\n") > m, "both append"
+                )
+            running.pop(chance.randrange(2))[0].kill()
+            assert depot.check() == []
+        running.pop()[0].kill()
+        depot.collect()
+        assert depot.check() == []
+        body = container.get("log")
+        pieces = [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
+        names = [piece.split(b" ")[0].decode() for piece in pieces]
+        assert [body_of(name, PIECE) for name in names] == pieces
+        for name, path in told.items():
+            for thread in (f"{name}.0", f"{name}.1"):
+                there = [int(n.partition("-")[2]) for n in names if writer_of(n) == thread]
+                said = [n for n in path.read_text().splitlines() if writer_of(n) == thread]
+                assert there == list(range(len(there)))
+                assert 0 <= len(there) - len(said) <= 1
+        depot.delete_container("c")

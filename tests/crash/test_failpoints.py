@@ -115,6 +115,47 @@ def make_tree(depot: entrepot.Depot) -> None:
     depot.objects.create({"a": 1}, {"left": left, "right": right}, name="tree")
 
 
+def put_item(depot: entrepot.Depot) -> None:
+    depot.table("c/t").put("k", {"n": 1})
+
+
+def put_item_with_body(depot: entrepot.Depot) -> None:
+    put_item(depot)
+    depot.container("c").put("t/k", bytes(block(LARGE, 4)))
+
+
+def put_batch(depot: entrepot.Depot) -> None:
+    with depot.table("c/t").batch() as batch:
+        batch.put("new/left", {"n": 1})
+        batch.delete("k")
+        batch.update("new/right", "n = 1")
+
+
+def make_stream(depot: entrepot.Depot) -> None:
+    depot.stream("c/s", shards=2)
+
+
+def append_records(depot: entrepot.Depot) -> None:
+    depot.stream("c/s", shards=2).append_many(["a", "b", "c"])
+
+
+def consume(depot: entrepot.Depot) -> None:
+    with depot.stream("c/s").consumer("g") as consumer:
+        consumer.read(timeout=0)
+        consumer.commit()
+
+
+def put_body(depot: entrepot.Depot) -> None:
+    depot.container("c").put("d/o", bytes(block(LARGE, 3)))
+
+
+def put_all_of_it(depot: entrepot.Depot) -> None:
+    put_item_with_body(depot)
+    append_records(depot)
+    put_body(depot)
+    consume(depot)
+
+
 OPERATIONS = {
     "open": Operation(
         lambda depot: depot.objects.count(), WRITES | {"session.locked"}, at_open=True
@@ -190,6 +231,34 @@ OPERATIONS = {
         WRITES,
         prepare=lambda depot: depot.space("p", persistent=True).store("v", block(LARGE)),
     ),
+    "put_item": Operation(
+        lambda depot: depot.table("c/t").update("k", "n = n + 1"), WRITES, prepare=put_item
+    ),
+    "delete_item": Operation(
+        lambda depot: depot.table("c/t").delete("k"), WRITES, prepare=put_item_with_body
+    ),
+    "put_batch": Operation(put_batch, WRITES, prepare=put_item),
+    "append_records": Operation(append_records, WRITES, prepare=make_stream),
+    "consume": Operation(consume, WRITES, prepare=append_records),
+    "delete_stream": Operation(
+        lambda depot: depot.stream("c/s").delete(), WRITES, prepare=append_records
+    ),
+    "put_body": Operation(
+        lambda depot: depot.container("c").put("d/o", bytes(block(LARGE))),
+        WRITES | {"files.synced"},
+        prepare=put_body,
+    ),
+    "append_body": Operation(
+        lambda depot: depot.container("c").append("new/o", iter([bytes(block(LARGE))])),
+        WRITES | {"files.synced"},
+        prepare=put_body,
+    ),
+    "append_to_body": Operation(
+        lambda depot: depot.container("c").append("d/o", b"more"), WRITES, prepare=put_body
+    ),
+    "delete_container": Operation(
+        lambda depot: depot.delete_container("c"), WRITES, prepare=put_all_of_it
+    ),
     "trim": Operation(
         lambda depot: depot.collect(trim=True),
         WRITES | {"arena.reclaiming"},
@@ -260,7 +329,25 @@ def contents(depot: entrepot.Depot) -> dict[str, object]:
         "objects": objects,
         "names": sorted(depot.objects.names()),
         "spaces": {name: found for name, found in spaces.items() if found},
+        "data": {name: entries_of(depot, name) for name in depot.containers()},
     }
+
+
+def entries_of(depot: entrepot.Depot, name: str) -> dict[str, object]:
+    """Return what a container holds, by path."""
+    container, found = depot.container(name), {}
+    for info in container.list(recursive=True):
+        if info.kind == "stream":
+            stream = depot.stream(f"{name}/{info.path}")
+            records = [record.data for record in stream.tail(since="earliest", timeout=0)]
+            groups = [(group.consumers, group.positions != {}) for group in stream.groups()]
+            found[info.path] = stream.info().shards, sorted(records), groups
+        elif info.kind == "object":
+            attributes = depot.table(name).get(info.path)
+            found[info.path] = attributes, zlib.crc32(container.get(info.path))
+        elif info.kind == "directory":
+            found[info.path] = None
+    return found
 
 
 def checksum(value: object) -> int:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -259,31 +258,6 @@ def test_an_entrepot_dir_that_cannot_be_written_is_a_clear_error(
     error = peer.begin(lambda here: entrepot.open().close()).error()
     tmp_path.chmod(0o700)
     assert isinstance(error, entrepot.AccessDeniedError)
-
-
-@pytest.fixture
-def small_memory(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Return what mounts a memory file system of some size."""
-    if os.getuid() != 0:
-        pytest.skip("needs root: mount")
-    mounted: list[Path] = []
-
-    def mount(size: str) -> Path:
-        at = tmp_path / f"mount{len(mounted)}"
-        at.mkdir(mode=0o700)
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", at],
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"cannot mount a tmpfs: {done.stderr.decode().strip()}")
-        mounted.append(at)
-        return at
-
-    yield mount
-    for at in mounted:
-        subprocess.run(["umount", "--lazy", at], check=True)
 
 
 def test_a_dev_shm_that_is_too_small_is_passed_over_for_a_disk_and_said_once(

@@ -26,6 +26,7 @@ from support.data import DATA_KINDS, data_problems, end_session, thorough, two_t
 
 SIDES = st.integers(0, 1)
 SECOND = 1_000_000_000
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 READ_BYTES, BLOCK_BYTES = 60, 25
 """What a read returns, and what a block holds, at most: small, in these tests."""
 GROUPS = st.sampled_from(["g", "é\x00"])
@@ -262,7 +263,9 @@ class StreamsMachine(RuleBasedStateMachine):
             begin = where = sequence
         else:
             moment_ns = self.now_ns - sequence * SECOND
-            where = dt.datetime.fromtimestamp(moment_ns // SECOND, dt.UTC)
+            if 1 <= sequence < shard.next:  # that of a record, rather
+                moment_ns = shard.of(sequence).arrived_ns // 1000 * 1000
+            where = EPOCH + dt.timedelta(microseconds=moment_ns // 1000)
             begin = shard.at_moment(moment_ns)
         if not shard.first <= begin <= shard.next:
             error = NotFoundError if 1 <= begin < shard.first else LimitError

@@ -221,7 +221,7 @@ def _scans(ask: Any, tell: Any) -> Generator[Ask, Any, None]:
     tell("one segment", (yield ask(*scan, segment=0)))
     tell("segments", (yield ask(*scan, segment=4, total_segments=3)))
     tell("range alone", (yield ask(*scan, sort_key_range_start="1")))
-    tell("no limit", (yield ask(*scan, limit=0)))
+    tell("limit", (yield ask(*scan, limit=-1)))
     tell("no table", (yield ask("kv", "scan", "users", "nowhere")))
     tell("no container", (yield ask("kv", "scan", "nobody", "nowhere")))
 
@@ -273,7 +273,7 @@ def _streams(ask: Any, tell: Any) -> Generator[Ask, Any, None]:
         ("update", (9,)),
         ("put_records", ([{"data": "x"}],)),
         ("seek", (0, "LATEST")),
-        ("get_records", (0, first)),
+        ("get_records", (1, first)),
     ):
         tell(operation, (yield ask("stream", operation, *at, *args)))
         tell(operation, (yield ask("stream", operation, "users", "bobs-burgers", *args)))

@@ -29,7 +29,7 @@ from entrepot.engine.keys import Prefix, unpack
 from entrepot.engine.protocol import Engine, Item, Transaction
 from entrepot.errors import CorruptError, DiskFullError
 
-__all__ = ["Files", "Written", "give_up"]
+__all__ = ["Files", "Written", "give_up", "sync_directory"]
 
 TRASH = Prefix("file-trash")
 _MODE = 0o600
@@ -98,7 +98,7 @@ class Files:
         if not self._directory.exists():
             with _disk_errors():
                 self._directory.mkdir(mode=0o700, exist_ok=True)
-                _sync_directory(self._directory.parent)
+                sync_directory(self._directory.parent)
 
     def sync(self, written: Written) -> None:
         """Have a file on the disk: before it is used.
@@ -108,7 +108,7 @@ class Files:
         """
         with _disk_errors():
             os.fdatasync(written.fd)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         if failpoints.ARMED:
             failpoints.hit("files.synced")
 
@@ -265,7 +265,8 @@ def _delete(tx: Transaction, key: bytes) -> None:
     tx.delete(key)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on the disk: those of what was made there."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

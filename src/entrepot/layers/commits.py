@@ -15,6 +15,7 @@ database systems", 1984).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -90,7 +91,8 @@ def _run_one_by_one(engine: Engine, calls: Sequence[Call], error: Exception) -> 
         calls[0].error = error
         return
     for call in calls:
-        run_together(engine, [call])
+        with contextlib.suppress(EntrepotError):  # the call has it, and the others go on
+            run_together(engine, [call])
 
 
 def _run(tx: Transaction, calls: Sequence[Call]) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,8 +29,15 @@ import msgspec
 from entrepot import settings
 from entrepot.arena import files
 from entrepot.engine.keys import Prefix, after, pack_int, pack_str
-from entrepot.engine.protocol import Transaction
-from entrepot.errors import ConflictError, ExistsError, LimitError, NotFoundError, TypeMismatchError
+from entrepot.engine.protocol import Engine, Transaction
+from entrepot.errors import (
+    ConflictError,
+    DiskFullError,
+    ExistsError,
+    LimitError,
+    NotFoundError,
+    TypeMismatchError,
+)
 
 __all__ = [
     "DIRECTORY",
@@ -395,9 +402,31 @@ def thrown_away(tx: Transaction, kind: int, limit: int) -> Sequence[int]:
     return numbers
 
 
-def sweep_some(tx: Transaction, kind: int, number: int, begins: Sequence[bytes]) -> None:
-    """Delete some of the keys that begin so; when none is left, forget what was to be swept."""
+def sweep_all(engine: Engine, kind: int, begins_of: Callable[[int], Sequence[bytes]]) -> None:
+    """Sweep all there is of a kind, in many transactions.
+
+    Args:
+        engine: The engine of the tier.
+        kind: What is to be swept.
+        begins_of: Returns how the keys begin that are to go with something deleted.
+
+    Raises:
+        DiskFullError: There is no room, not even to delete.
+    """
     limit = settings.BATCH_KEYS
+    while numbers := engine.read(thrown_away, kind, 1):
+        try:
+            engine.write(_sweep_some, kind, numbers[0], begins_of(numbers[0]), limit)
+        except DiskFullError:
+            if limit == 1:
+                raise
+            limit = 1  # that needs little room at once
+
+
+def _sweep_some(
+    tx: Transaction, kind: int, number: int, begins: Sequence[bytes], limit: int
+) -> None:
+    """Delete some of the keys that begin so; when none is left, forget what was to be swept."""
     for begin in begins:
         for key, raw in tx.range(begin, after(begin), limit=limit):
             tx.delete(key)

@@ -35,7 +35,13 @@ class Tier:
         self.commits = Commits(self.engine)
 
     def sweep(self) -> None:
-        """Remove what is left of large things that were deleted."""
+        """Remove what is left of large things that were deleted.
+
+        Raises:
+            DiskFullError: There is no room, not even to delete.
+        """
+        if self.files is not None:
+            self.files.sweep()  # first: that makes room for the transactions that follow
         for sweeper in self.sweepers:
             sweeper(self)
         if self.files is not None:

@@ -18,6 +18,7 @@ import pytest
 
 import entrepot
 import entrepot.v3io as v3io
+from entrepot.errors import UnavailableError
 from entrepot.v3io.dataplane import Client, RaiseForStatus, output
 from entrepot.v3io.dataplane.response import HttpResponseError, Response
 from entrepot.v3io.dataplane.transport import Actions, depot
@@ -532,6 +533,41 @@ def test_reads_of_a_batch_see_what_was_written_before_them(
     assert (before.output.item, after.output.item) == ({"n": 0}, {"n": 1})
     assert [c.key for c in listing.output.contents] == ["t/k", "t/l"]
     assert len(commits) == 1
+
+
+def test_what_fails_in_an_unforeseen_way_keeps_no_other_from_its_answer(client: Client) -> None:
+    key: Any = 5
+    first: Any = client.kv.get("users", "t", key, transport_actions=Actions.encode_only)
+    second: Any = client.kv.put("users", "t", "k", {"n": 1}, transport_actions=Actions.encode_only)
+    for request in (first, second):
+        client._transport.send_request(request)
+    assert client._transport.wait_response(second).status_code == 200
+    with pytest.raises(TypeError):
+        client._transport.wait_response(first)
+
+
+def test_an_interrupted_batch_is_not_done_once_more(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.kv.put("users", "t", "k", {"n": 1})
+    queued = [
+        cast("Any", client.kv.update("users", "t", "k", None, None, 1, expression="n = n + 1"))
+        for _ in range(2)
+    ]
+    for request in queued:
+        client._transport.send_request(request)
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        engine: Any = cast("depot.Transport", client._transport)._store.engine
+        patched.setattr(engine, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client._transport.wait_response(queued[0])
+    with pytest.raises(UnavailableError, match="may be done, or not"):
+        client._transport.wait_response(queued[1])
+    assert client.kv.get("users", "t", "k").output.item == {"n": 1}
 
 
 def test_what_is_queued_does_not_change_with_what_it_was_given(client: Client) -> None:

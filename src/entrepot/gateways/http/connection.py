@@ -132,6 +132,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came."""
+        self._gateway.wakefulness.note()
         self._heard = time.monotonic()
         if self._is_deaf:
             return

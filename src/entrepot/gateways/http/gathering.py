@@ -1,7 +1,9 @@
 """Group commit for an event loop: what `layers.commits` is for threads.
 
 While one commit is under way in a thread, the writes of all connections gather; they go
-together with the next. Each is answered when the commit that has it is on the disk.
+together with the next. Each is answered when the commit that has it is on the disk. Where
+there is one client alone, nobody else would be kept: its writes are committed on the loop,
+without the two changes of threads that cost as much as the disk.
 """
 
 from __future__ import annotations
@@ -30,7 +32,11 @@ _Waiting = tuple[Call, Callable[[Call], None]]
 class Gathering:
     """The writes of one loop on one engine."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, engine: Engine) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, engine: Engine, is_alone: Callable[[], bool]
+    ) -> None:
+        """Begin the thread; `is_alone` tells whether the loop serves one client only."""
+        self._is_alone = is_alone
         self._loop = loop
         self._engine = engine
         self._waiting: deque[_Waiting] = deque()
@@ -52,17 +58,25 @@ class Gathering:
 
     def _begin(self) -> None:
         count = min(len(self._waiting), _TOGETHER_MAX)
-        self._batches.put([self._waiting.popleft() for _ in range(count)])
+        batch = [self._waiting.popleft() for _ in range(count)]
+        if self._is_alone():
+            self._run(batch)
+            self._loop.call_soon(self._tell, batch)
+        else:
+            self._batches.put(batch)
+
+    def _run(self, batch: list[_Waiting]) -> None:
+        try:
+            run_together(self._engine, [call for call, _ in batch])
+        except BaseException as error:  # noqa: BLE001 each call gets it: its client is told
+            for call, _ in batch:
+                call.error = call.error or error
+            if not isinstance(error, EntrepotError):
+                _log.exception("a commit of %d writes failed", len(batch))
 
     def _commit(self) -> None:
         while (batch := self._batches.get()) is not None:
-            try:
-                run_together(self._engine, [call for call, _ in batch])
-            except BaseException as error:  # noqa: BLE001 each call gets it: its client is told
-                for call, _ in batch:
-                    call.error = call.error or error
-                if not isinstance(error, EntrepotError):
-                    _log.exception("a commit of %d writes failed", len(batch))
+            self._run(batch)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 self._loop.call_soon_threadsafe(self._tell, batch)
 

@@ -41,6 +41,7 @@ from entrepot.gateways.http.meter import new_meter
 from entrepot.gateways.http.routes import ALL, LIST_CONTAINERS, READ, Route, find_route
 from entrepot.gateways.http.targets import read_target
 from entrepot.gateways.http.uploads import VanishedError
+from entrepot.gateways.loops import Wakefulness, new_loop
 from entrepot.layers.access import Guard
 from entrepot.v3io._protocol import INVALID, IO_ERROR, refusal_of
 
@@ -113,7 +114,8 @@ class HttpGateway:
             b"/metrics": Route("metrics", self._metrics, "container"),
         }
         self._list = Route("list_containers", _list_containers, "container")
-        self.loop = _new_loop()
+        self.loop = new_loop()
+        self.wakefulness = Wakefulness(self.loop)
         try:
             self._server = self.loop.run_until_complete(
                 self.loop.create_server(
@@ -129,7 +131,7 @@ class HttpGateway:
             self.loop.close()
             raise
         self.host, self.port = self._server.sockets[0].getsockname()[:2]
-        self.gathering = Gathering(self.loop, tier.engine)
+        self.gathering = Gathering(self.loop, tier.engine, lambda: len(self.connections) < 2)
         self.threads = ThreadPoolExecutor(_THREADS, "entrepot-http")
         self.uploaders = ThreadPoolExecutor(settings.HTTP_UPLOADS_MAX, "entrepot-upload")
         self._thread = threading.Thread(target=self._run, name="entrepot-gateway", daemon=True)
@@ -333,12 +335,3 @@ def _health(handles: Handles, request: Request) -> Reply:
 def _list_containers(handles: Handles, request: Request) -> Reply:
     assert request.grant is not None, "it was admitted"
     return listings.list_containers(handles, request.grant.may_read)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's event loop where it is installed: twice as fast."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

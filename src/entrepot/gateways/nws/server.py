@@ -16,8 +16,8 @@ from typing import Any
 import entrepot
 from entrepot import settings
 from entrepot.errors import EntrepotError, LimitError
+from entrepot.gateways.loops import Wakefulness, new_loop
 from entrepot.gateways.nws.connection import Connection
-from entrepot.gateways.wakefulness import Wakefulness
 from entrepot.layers.spaces import Space
 from entrepot.layers.spaces.mailroom import Mailroom
 from entrepot.nws._local import FIRST_WORKSPACE, SYSTEM
@@ -65,7 +65,7 @@ class NwsGateway:
         self._mailrooms: dict[str, Mailroom] = {}
         self._kept: dict[Connection, int] = {}
         """Who keeps a big value for its client, and how many bytes; the oldest first."""
-        self._loop = _new_loop()
+        self._loop = new_loop()
         self.wakefulness = Wakefulness(self._loop)
         depot.client().reserve(FIRST_WORKSPACE, SYSTEM)
         self.received = bytearray(settings.NWS_PIECE_BYTES)
@@ -170,12 +170,3 @@ class NwsGateway:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._loop.shutdown_default_executor()
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's event loop where it is installed: twice as fast."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

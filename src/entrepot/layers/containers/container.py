@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import tempfile
@@ -13,7 +14,13 @@ from typing import IO, Any, Final, TypeAlias, cast
 from entrepot import settings
 from entrepot.arena.files import Files, Written
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import CorruptError, LimitError, NotFoundError, TypeMismatchError
+from entrepot.errors import (
+    CorruptError,
+    DiskFullError,
+    LimitError,
+    NotFoundError,
+    TypeMismatchError,
+)
 from entrepot.layers import entries
 from entrepot.layers.commits import Call
 from entrepot.layers.containers import core
@@ -132,8 +139,7 @@ class Container:
         head, rest = _head(data)
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
             if rest is not None:
-                for piece in _pieces(head, rest):
-                    spool.write(piece)
+                _copy_to_spool(_pieces(head, rest), spool)
             given = None if rest is None else cast("IO[bytes]", spool)
             while not self._try_append(at, head, given):
                 pass
@@ -498,6 +504,19 @@ def _pieces(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
+def _copy_to_spool(pieces: Iterator[bytes], spool: IO[bytes]) -> None:
+    for piece in pieces:
+        try:
+            spool.write(piece)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise DiskFullError(
+                f"there is no room in {tempfile.gettempdir()} for what is appended",
+                "let TMPDIR be where there is some",
+            ) from error
+
+
 def _copy(head: bytes, rest: Iterator[bytes], written: Written) -> None:
     for piece in _pieces(head, rest):
         written.write(piece)
@@ -505,6 +524,4 @@ def _copy(head: bytes, rest: Iterator[bytes], written: Written) -> None:
 
 def sweep(tier: Tier) -> None:
     """Drop the entries of containers that were deleted, some at a time."""
-    while numbers := tier.engine.read(entries.thrown_away, entries.ENTRIES, 1):
-        begins = [entries.ENTRY.int(numbers[0])]
-        tier.engine.write(entries.sweep_some, entries.ENTRIES, numbers[0], begins)
+    entries.sweep_all(tier.engine, entries.ENTRIES, lambda number: [entries.ENTRY.int(number)])

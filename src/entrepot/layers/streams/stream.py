@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import time
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from entrepot import settings
+from entrepot.engine.keys import Prefix
 from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers import entries
@@ -673,6 +675,8 @@ def sweep(tier: Tier) -> None:
         (entries.RECORDS, (core.RECORD,)),
         (entries.GROUPS, (core.STREAM_KEY, *core.GROUP_KEYS)),
     ):
-        while inodes := tier.engine.read(entries.thrown_away, kind, 1):
-            begins = [prefix.int(inodes[0]) for prefix in prefixes]
-            tier.engine.write(entries.sweep_some, kind, inodes[0], begins)
+        entries.sweep_all(tier.engine, kind, functools.partial(_begins, prefixes))
+
+
+def _begins(prefixes: Sequence[Prefix], inode: int) -> list[bytes]:
+    return [prefix.int(inode) for prefix in prefixes]

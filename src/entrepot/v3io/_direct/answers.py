@@ -75,16 +75,17 @@ def refused(refusal: Refusal, output: Output, *, has_body: bool = True) -> Respo
         output: What makes the output of the operation.
         has_body: Whether it says why: all but HEAD do.
     """
-    body = refusal.body() if has_body else b""
-    return Response(output, refusal.status, _message(JSON if has_body else {}, body), body)
+    body = refusal.body()
+    headers = _message(JSON, body)
+    return Response(output, refusal.status, headers, body if has_body else b"")
 
 
 def _message(fields: Mapping[str, str], body: bytes) -> Headers:
     message = HTTPMessage()
-    if "Content-Length" not in fields:
-        message["Content-Length"] = str(len(body))
-    for name, value in fields.items():
+    for name, value in {"Content-Length": str(len(body)), **fields}.items():
         message[name] = value
+    if "Date" not in fields:
+        message["Date"] = formatdate(usegmt=True)
     return cast("Headers", message)  # it asks for names that are strings
 
 

@@ -76,7 +76,7 @@ def get_items(store: Store, container: str, arguments: Arguments) -> Response:
         path = f"{path}/{arguments['table_name']}"
     names = _names(arguments["attribute_names"])
     marker = arguments.get("marker")
-    limit = whole_number("limit", arguments.get("limit"), settings.PAGE_ITEMS_MAX)
+    limit = whole_number("limit", arguments.get("limit") or None, settings.PAGE_ITEMS_MAX)
     plan = store.table(container, path).plan(
         arguments.get("filter_expression") or "",
         names,
@@ -101,7 +101,11 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
     """Return which attributes are asked for; names may be joined by commas."""
     if given == "*":
         return ALL
-    joined = given if isinstance(given, str) else ",".join(given)
+    return _split(given if isinstance(given, str) else ",".join(given))
+
+
+@functools.lru_cache(1024)
+def _split(joined: str) -> tuple[str, ...]:
     names = tuple(name for name in joined.split(",") if name)
     return EVERYTHING if "**" in names else names or ALL
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 from entrepot import settings
 from entrepot.layers.containers import Container
 from entrepot.layers.containers.core import Info
 from entrepot.layers.entries import Container as Found
+from entrepot.layers.streams.core import StreamRecord
 from entrepot.v3io._direct.answers import filled
 from entrepot.v3io.dataplane.output import Container as ContainerOutput
 from entrepot.v3io.dataplane.output import (
@@ -23,27 +26,14 @@ __all__ = ["XML", "container", "containers_body", "page", "page_body"]
 
 XML: Final = {"Content-Type": "application/xml"}
 _FILE_MODE, _DIRECTORY_MODE = "0100664", "040775"
-_TAGS: Final = {
-    "key": "Key",
-    "prefix": "Prefix",
-    "size": "Size",
-    "last_sequence_id": "LastSequenceID",
-    "last_modified": "LastModified",
-    "access_time": "AccessTime",
-    "creating_time": "CreatingTime",
-    "mode": "Mode",
-    "gid": "GID",
-    "uid": "UID",
-    "inode_number": "InodeNumber",
-}
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_BILLION: Final = 1_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def container(found: Found) -> ContainerOutput:
     """Return what is told of a container."""
-    return ContainerOutput(
-        found.name, _moment(found.created_ns).isoformat(timespec="microseconds"), found.id
-    )
+    return ContainerOutput(found.name, _moment(found.created_ns).isoformat(), found.id)
 
 
 def page(
@@ -120,52 +110,98 @@ def _details(info: Info, mode: str) -> dict[str, Any]:
 
 
 def _stamp(moment_ns: int) -> str:
-    return _moment(moment_ns).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    hundredths = moment_ns % _BILLION // 10_000_000
+    return f"{_moment(moment_ns):%Y-%m-%dT%H:%M:%S}.{hundredths:02d}Z"
 
 
 def _moment(moment_ns: int) -> datetime:
     return _EPOCH + timedelta(microseconds=moment_ns // 1000)
 
 
-# As XML.
+# As XML, in the form that a gateway sends.
 
 
 def containers_body(output: GetContainersOutput) -> bytes:
     """Return the body of a list of containers."""
-    root = ET.Element("ListAllMyBucketsResult")
-    owner = ET.SubElement(root, "Owner")
-    _add(owner, "ID", 0)
-    _add(owner, "DisplayName", "")
-    buckets = ET.SubElement(root, "Buckets")
-    for each in output.containers:
-        bucket = ET.SubElement(buckets, "Bucket")
-        _add(bucket, "Name", each.name)
-        _add(bucket, "CreationDate", each.creation_date)
-        _add(bucket, "Id", each.identifier)
-    return _document(root)
+    buckets = "".join(
+        f"<Bucket><Name>{each.name}</Name><CreationDate>{each.creation_date}</CreationDate>"
+        f"<Id>{each.identifier}</Id></Bucket>"
+        for each in output.containers
+    )
+    return (
+        "<ListAllMyBucketsResult><Owner><ID>0</ID><DisplayName>entrepot</DisplayName></Owner>"
+        f"<Buckets>{buckets}</Buckets></ListAllMyBucketsResult>"
+    ).encode()
 
 
-def page_body(output: GetContainerContentsOutput, path: str, marker: str) -> bytes:
-    """Return the body of a page of a directory."""
-    root = ET.Element("ListBucketResult")
-    _add(root, "Name", output.name)
-    _add(root, "Prefix", path)
-    _add(root, "Marker", marker)
-    _add(root, "Delimiter", "/")
-    _add(root, "NextMarker", output.next_marker)
-    _add(root, "MaxKeys", output.max_keys)
-    _add(root, "IsTruncated", output.is_truncated)
-    for tag, entries in (("Contents", output.contents), ("CommonPrefixes", output.common_prefixes)):
-        for entry in entries:
-            element = ET.SubElement(root, tag)
-            for name, value in vars(entry).items():
-                _add(element, _TAGS[name], value)
-    return _document(root)
+def page_body(
+    output: GetContainerContentsOutput,
+    path: str,
+    marker: str,
+    streams: Mapping[str, StreamRecord],
+) -> bytes:
+    """Return the body of a page of a directory.
+
+    Args:
+        output: The page.
+        path: The directory, as it was asked for.
+        marker: Likewise.
+        streams: What streams among its entries are, by path.
+    """
+    files = "".join(
+        f"<Contents>{_fields(vars(entry), _CONTENT_TAGS)}</Contents>" for entry in output.contents
+    )
+    directories = "".join(
+        f"<CommonPrefixes>{_fields(vars(entry), _PREFIX_TAGS)}"
+        f"{_stream(streams.get(entry.prefix[:-1]))}</CommonPrefixes>"
+        for entry in output.common_prefixes
+    )
+    return (
+        f"<ListBucketResult><Name>{output.name}</Name><Prefix>{_text(path)}</Prefix>"
+        f"<Marker>{_text(marker)}</Marker><Delimiter>/</Delimiter>"
+        f"<NextMarker>{_text(output.next_marker or '')}</NextMarker>"
+        f"<MaxKeys>{output.max_keys}</MaxKeys><IsTruncated>{output.is_truncated}</IsTruncated>"
+        f"{files}{directories}</ListBucketResult>"
+    ).encode()
 
 
-def _add(parent: ET.Element, tag: str, value: object) -> None:
-    ET.SubElement(parent, tag).text = None if value is None else str(value)
+_INFO_TAGS: Final = {
+    "last_modified": ("LastModified",),
+    "access_time": ("AccessTime",),
+    "creating_time": ("CreatingTime",),
+    "mode": ("Mode",),
+    "gid": ("GID",),
+    "uid": ("UID",),
+    "inode_number": ("InodeNumber",),
+}
+_PREFIX_TAGS: Final = {"prefix": ("Prefix",), **_INFO_TAGS}
+_CONTENT_TAGS: Final = {
+    "key": ("Key",),
+    "size": ("Size",),
+    **_INFO_TAGS,
+    "last_sequence_id": ("LastSequenceId", "LastSequenceID"),  # clients ask for either
+}
 
 
-def _document(root: ET.Element) -> bytes:
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True)
+def _fields(fields: Mapping[str, object], tags: Mapping[str, tuple[str, ...]]) -> str:
+    return "".join(
+        f"<{tag}>{_text(str(fields[name]))}</{tag}>"
+        for name, each in tags.items()
+        if name in fields
+        for tag in each
+    )
+
+
+def _stream(record: StreamRecord | None) -> str:
+    if record is None:
+        return ""
+    return (
+        f"<ShardCount>{record.shards}</ShardCount>"
+        f"<RetentionPeriodHours>{record.retention_s // 3600}</RetentionPeriodHours>"
+        f"<RetentionPeriodSec>{record.retention_s}</RetentionPeriodSec>"
+    )
+
+
+def _text(text: str) -> str:
+    """Return a text for XML, which cannot hold all characters that a name may have."""
+    return escape(_UNPRINTABLE.sub("\ufffd", text), {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"})

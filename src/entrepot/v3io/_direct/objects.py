@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import posixpath
+from collections.abc import Sequence
 from typing import Any, Final
 
 from entrepot import settings
+from entrepot.engine.protocol import Transaction
 from entrepot.errors import ConflictError, EntrepotError, LimitError, NotFoundError
 from entrepot.layers import entries
 from entrepot.layers.containers import ObjectReader, core
+from entrepot.layers.streams.core import NotAStreamError, StreamRecord, get_stream
 from entrepot.v3io import _protocol
 from entrepot.v3io._direct import listings
 from entrepot.v3io._direct.answers import Answer, filled, refused, stamped
@@ -19,7 +23,7 @@ from entrepot.v3io._direct.store import Store
 from entrepot.v3io._direct.works import Alone, Shared
 from entrepot.v3io._protocol import Refusal
 from entrepot.v3io.common.helpers import url_join
-from entrepot.v3io.dataplane.output import GetContainersOutput
+from entrepot.v3io.dataplane.output import ContainerCommonPrefix, GetContainersOutput
 from entrepot.v3io.dataplane.request import Arguments, encode_create_schema
 from entrepot.v3io.dataplane.response import Response
 
@@ -61,8 +65,25 @@ def get_container_contents(store: Store, container: str, arguments: Arguments) -
         only_directories=bool(arguments.get("directories_only")),
         has_all=bool(arguments.get("get_all_attributes")),
     )
-    body = functools.partial(listings.page_body, output, path, arguments.get("marker") or "")
+    streams: dict[str, StreamRecord] = {}
+    if arguments.get("get_all_attributes"):
+        streams = store.engine.read(_streams_among, container, output.common_prefixes)
+    marker = arguments.get("marker") or ""
+    body = functools.partial(listings.page_body, output, path, marker, streams)
     return Answer(200, output, body, lambda: listings.XML)
+
+
+def _streams_among(
+    tx: Transaction, container: str, directories: Sequence[ContainerCommonPrefix]
+) -> dict[str, StreamRecord]:
+    """Return what streams among some directories are, by path."""
+    found: dict[str, StreamRecord] = {}
+    for directory in directories:
+        path = directory.prefix[:-1]
+        with contextlib.suppress(NotFoundError, NotAStreamError):
+            number = entries.get_container(tx, container).id
+            found[path] = get_stream(tx, number, entries.split(path))[1]
+    return found
 
 
 # Reading objects.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from entrepot import settings
-from entrepot.errors import EntrepotError
+from entrepot.errors import EntrepotError, UnavailableError
 from entrepot.v3io._direct import items, objects, streams
 from entrepot.v3io._direct.answers import refused
 from entrepot.v3io._direct.store import CLOSED, Store
@@ -55,7 +55,7 @@ _WRITES: Final[dict[Encoder, _Operation]] = {
 class Work:
     """An operation that was prepared: its arguments were looked at, and nothing is done yet."""
 
-    __slots__ = ("is_read", "name", "output", "response", "what")
+    __slots__ = ("error", "is_read", "name", "output", "response", "what")
 
     def __init__(
         self, name: str, output: Output, what: Shared | Alone | None, *, is_read: bool = False
@@ -66,6 +66,20 @@ class Work:
         self.is_read = is_read
         self.response: Response | None = None
         """What came of it, when it is done."""
+        self.error: BaseException | None = None
+        """What came of it, if that is nothing that can be answered."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is done, or failed."""
+        return self.response is not None or self.error is not None
+
+    def result(self) -> Response:
+        """Return what came of it, or raise its error."""
+        if self.error is not None:
+            raise self.error
+        assert self.response is not None, "it is done"
+        return self.response
 
 
 def is_read(encoder: Encoder) -> bool:
@@ -98,10 +112,9 @@ def do(
     operation = _READS.get(encoder)
     if operation is None:
         work = prepare(store, container, encoder, arguments, output)
-        if work.response is None:
+        if not work.is_done:
             _do_one(store, work)
-        assert work.response is not None, "it was done"
-        return work.response
+        return work.result()
     if store.is_closed:
         raise RuntimeError(CLOSED)
     try:
@@ -143,11 +156,23 @@ def complete(store: Store, works: Sequence[Work]) -> None:
 
     Reads that come before the first write are done before it, the others after the last.
     """
+    try:
+        _complete(store, works)
+    except BaseException:
+        for work in works:
+            if not work.is_done:  # it must not be done once more by whoever waits for it
+                work.error = UnavailableError(
+                    "what did this operation was interrupted", "it may be done, or not: look"
+                )
+        raise
+
+
+def _complete(store: Store, works: Sequence[Work]) -> None:
     sharing: list[Work] = []
     late: list[Work] = []
     has_written = False
     for work in works:
-        if work.response is not None:
+        if work.is_done:
             continue
         if work.is_read:
             if has_written:
@@ -178,22 +203,28 @@ def _commit(store: Store, works: Sequence[Work]) -> None:
             call.error = call.error or error
     for work in works:
         assert isinstance(work.what, Shared), "these can share a commit"
-        try:
-            work.response = work.what.answer(work.what.call.value())
-        except EntrepotError as error:
-            work.response = _refusing(store, error, work.name, work.output)
+        _settle(store, work, lambda what=work.what: what.answer(what.call.value()))
 
 
 def _do_one(store: Store, work: Work) -> None:
+    what = work.what
+    assert what is not None, "what was refused is done"
+    if isinstance(what, Shared):
+        call = what.call
+        _settle(store, work, lambda: what.answer(store.commits.write(call.fn, *call.args)))
+    else:
+        _settle(store, work, what.run)
+
+
+def _settle(store: Store, work: Work, run: Callable[[], Response]) -> None:
+    """Keep what comes of a work with it."""
     try:
-        if isinstance(work.what, Shared):
-            call = work.what.call
-            work.response = work.what.answer(store.commits.write(call.fn, *call.args))
-        else:
-            assert work.what is not None, "what was refused is done"
-            work.response = work.what.run()
-    except EntrepotError as error:
-        work.response = _refusing(store, error, work.name, work.output)
+        try:
+            work.response = run()
+        except EntrepotError as error:
+            work.response = _refusing(store, error, work.name, work.output)
+    except Exception as error:  # noqa: BLE001 it is raised where its caller waits; others go on
+        work.error = error
 
 
 def _refusing(store: Store, error: EntrepotError, name: str, output: Output) -> Response:

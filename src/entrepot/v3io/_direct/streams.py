@@ -82,7 +82,7 @@ def describe_stream(store: Store, container: str, arguments: Arguments) -> Respo
     """Tell what a stream was made with."""
     stream = _stream(store, container, arguments)
     found = stream.engine.read(_record_of, container, stream.path)
-    hours = -(-found.retention_s // _HOUR_S)
+    hours = found.retention_s // _HOUR_S
     output = filled(
         DescribeStreamOutput, {"shard_count": found.shards, "retention_period_hours": hours}
     )
@@ -153,8 +153,6 @@ def get_records(store: Store, container: str, arguments: Arguments) -> Response:
     shard = whole_number("shard_id", arguments["shard_id"], -1)
     location = decode_location(arguments["location"])
     if location.shard != shard:
-        # Which of both is wrong? The stream knows whether there is such a shard.
-        stream.read(shard, limit=1)
         raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
     found = stream.read(shard, since=location.sequence, limit=min(limit, settings.RECORDS_MAX))
     output = filled(
@@ -190,12 +188,12 @@ def _records_body(output: GetRecordsOutput) -> bytes:
             "ArrivalTimeSec": record.arrival_time_sec,
             "ArrivalTimeNSec": record.arrival_time_nsec,
             "SequenceNumber": record.sequence_number,
+            "Data": base64.b64encode(record.data or b"").decode(),
         }
         if record.partition_key is not None:
             fields["PartitionKey"] = record.partition_key
         if record.client_info is not None:
             fields["ClientInfo"] = base64.b64encode(record.client_info).decode()
-        fields["Data"] = base64.b64encode(record.data or b"").decode()
         records.append(fields)
     return msgspec.json.encode(
         {
@@ -247,14 +245,18 @@ def _appended(results: list[Appended | ShardError]) -> Response:
 
 def _put_result(result: Appended | ShardError) -> PutRecordsResult:
     if isinstance(result, Appended):
-        fields = (result.sequence, result.shard, None, None)
+        shard, sequence = result
+        code, message = None, None
     else:
-        refusal = _protocol.refusal_of(result, "put")
-        fields = (None, None, refusal.code, refusal.message)
-    return filled(PutRecordsResult, dict(zip(_PUT_FIELDS, fields, strict=True)))
-
-
-_PUT_FIELDS: Final = ("sequence_number", "shard_id", "error_code", "error_message")
+        shard, sequence = None, None
+        _, code, message, _ = _protocol.refusal_of(result, "put")
+    fields = {
+        "sequence_number": sequence,
+        "shard_id": shard,
+        "error_code": code,
+        "error_message": message,
+    }
+    return filled(PutRecordsResult, fields)
 
 
 def _put_body(output: PutRecordsOutput) -> bytes:

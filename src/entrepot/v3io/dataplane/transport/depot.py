@@ -156,7 +156,7 @@ class Transport(abstract.Transport):
     def send_request(self, request: Request) -> Request:
         """Queue an operation: it is done when somebody waits for it, or for one behind it."""
         operation = _own(request)
-        if operation.work.response is None:
+        if not operation.work.is_done:
             with self._lock:
                 self._sent.append(operation)
         return operation
@@ -171,7 +171,7 @@ class Transport(abstract.Transport):
             RuntimeError: The client is closed.
         """
         operation = _own(request)
-        if operation.work.response is None:
+        if not operation.work.is_done:
             with self._lock:
                 if self._store.is_closed:
                     raise RuntimeError(self._direct.CLOSED)
@@ -180,11 +180,9 @@ class Transport(abstract.Transport):
                 if operation.work not in works:
                     works.append(operation.work)
                 self._direct.complete(self._store, works)
-        assert operation.work.response is not None, "it was done"
         expected = operation.raise_for_status
-        return logged(
-            self, operation.work.response, raise_for_status if expected is None else expected
-        )
+        expected = raise_for_status if expected is None else expected
+        return logged(self, operation.work.result(), expected)
 
     def abandon_request(self, request: Request) -> None:
         """Forget an operation that is queued."""

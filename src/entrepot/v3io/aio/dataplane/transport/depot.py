@@ -89,10 +89,9 @@ class Transport(Exchange):
         if direct.is_read(encoder):
             return direct.do(store, container, encoder, arguments, output)
         work = direct.prepare(store, container, encoder, arguments, output)
-        if work.response is None:
+        if not work.is_done:
             await self._commit(work)
-        assert work.response is not None, "it was done"
-        return work.response
+        return work.result()
 
     async def _commit(self, work: Work) -> None:
         """Have a write done with those of other tasks."""

@@ -1,4 +1,4 @@
-"""Keeps an event loop awake between requests that follow each other closely.
+"""Event loops of gateways: fast ones, and awake between requests that follow each other closely.
 
 A client that waits for each answer sends its next request some 50 microseconds later. A loop
 that sleeps meanwhile must be woken, which costs as much again: 11 microseconds where the
@@ -14,7 +14,7 @@ import os
 import time
 from typing import Final
 
-__all__ = ["Wakefulness"]
+__all__ = ["Wakefulness", "new_loop"]
 
 _BRISK_S: Final = 0.0005
 """Requests that follow each other within this time are fast."""
@@ -45,3 +45,12 @@ class Wakefulness:
             self._loop.call_soon(self._look_around)
         else:
             self._is_awake = False
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's event loop where it is installed: twice as fast."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
