@@ -30,6 +30,7 @@ QUESTIONS = (
     "startup",
     "vineyard_face",
     "nws",
+    "web_api",
     "data_layer",
 )
 Question = Callable[[Plan], list[Check]]
