@@ -380,8 +380,17 @@ class Connection(asyncio.Protocol):
             return
         self._waiting.append((request, outcome))
         self._advance()
-        if len(self._waiting) >= settings.HTTP_PIPELINED_MAX:
+        if self._has_enough:
             self._pause()
+
+    @property
+    def _has_enough(self) -> bool:
+        """Whether so much was asked that no more should be read before some is answered."""
+        if len(self._waiting) >= settings.HTTP_PIPELINED_MAX:
+            return True
+        size = sum(len(request.body) for request, _ in self._waiting)
+        size += sum(len(exchange.request.body) for exchange in self._under_way)
+        return size >= settings.HTTP_BODY_BYTES_MAX and bool(self._waiting)
 
     def _advance(self) -> None:
         """Begin what can begin now."""
@@ -415,7 +424,9 @@ class Connection(asyncio.Protocol):
                 self._go_on(exchange, outcome)
 
     def _all_gather(self) -> bool:
-        return all(self._gathers(exchange.request) for exchange in self._under_way)
+        return len(self._under_way) < settings.HTTP_PIPELINED_MAX and all(
+            self._gathers(exchange.request) for exchange in self._under_way
+        )
 
     @staticmethod
     def _gathers(request: Request) -> bool:
@@ -432,9 +443,7 @@ class Connection(asyncio.Protocol):
 
     def _resume(self) -> None:
         is_full = self._upload is not None and self._upload.is_full
-        if self._is_paused and not self._is_lost and not is_full:
-            if len(self._waiting) >= settings.HTTP_PIPELINED_MAX:
-                return
+        if self._is_paused and not (self._is_lost or is_full or self._has_enough):
             self._is_paused = False
             self._reads_since += time.monotonic() - self._heard  # that was not the client's fault
             self._heard = time.monotonic()

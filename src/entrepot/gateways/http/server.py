@@ -268,7 +268,8 @@ class HttpGateway:
     def _sweep_later(self) -> None:
         if not self._is_sweeping:
             self._is_sweeping = True
-            self.threads.submit(self._sweep)
+            with contextlib.suppress(RuntimeError):  # it ends just now: the next one sweeps
+                self.threads.submit(self._sweep)
 
     def _sweep(self) -> None:
         self._is_sweeping = False  # what is thrown away from now on may be missed

@@ -94,6 +94,31 @@ def test_thousands_of_requests_in_one_go_are_all_answered(raw: Raw) -> None:
     sender.join()
 
 
+def test_what_is_read_ahead_has_a_bound(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "HTTP_BODY_BYTES_MAX", 200_000)
+    text = "x" * 90_000
+    asked = b"".join(
+        request("PUT", f"/lab/t/k{n}", {"Item": {"s": {"S": text}}}, function="PutItem")
+        + request("PUT", f"/lab/t/k{n}", {}, function="GetItem")
+        for n in range(40)
+    )
+    sender = threading.Thread(target=raw.send, args=(asked,))
+    sender.start()
+    for _ in range(40):
+        assert raw.answer().status == 200
+        assert raw.answer().json == {"Item": {"s": {"S": text}}}
+    sender.join()
+
+
+def test_thousands_of_writes_in_one_go_are_all_done(raw: Raw) -> None:
+    asked = [request("PUT", f"/lab/o{n % 10}", str(n)) for n in range(3000)]
+    sender = threading.Thread(target=raw.send, args=(b"".join(asked),))
+    sender.start()
+    assert all(raw.answer().status == 200 for _ in asked)
+    sender.join()
+    assert [raw.ask("GET", f"/lab/o{n}").body for n in (0, 9)] == [b"2990", b"2999"]
+
+
 def test_a_body_may_come_in_chunks_and_in_single_bytes(raw: Raw) -> None:
     head = b"PUT /lab/o HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     for byte in head + b"3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nX-trailer: 1\r\n\r\n":
