@@ -1,9 +1,7 @@
 """Group commit for an event loop: what `layers.commits` is for threads.
 
 While one commit is under way in a thread, the writes of all connections gather; they go
-together with the next. Each is answered when the commit that has it is on the disk. Where
-there is one client alone, nobody else would be kept: its writes are committed on the loop,
-without the two changes of threads that cost as much as the disk.
+together with the next. Each is answered when the commit that has it is on the disk.
 """
 
 from __future__ import annotations
@@ -32,11 +30,7 @@ _Waiting = tuple[Call, Callable[[Call], None]]
 class Gathering:
     """The writes of one loop on one engine."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, engine: Engine, is_alone: Callable[[], bool]
-    ) -> None:
-        """Begin the thread; `is_alone` tells whether the loop serves one client only."""
-        self._is_alone = is_alone
+    def __init__(self, loop: asyncio.AbstractEventLoop, engine: Engine) -> None:
         self._loop = loop
         self._engine = engine
         self._waiting: deque[_Waiting] = deque()
@@ -58,12 +52,7 @@ class Gathering:
 
     def _begin(self) -> None:
         count = min(len(self._waiting), _TOGETHER_MAX)
-        batch = [self._waiting.popleft() for _ in range(count)]
-        if self._is_alone():
-            self._run(batch)
-            self._loop.call_soon(self._tell, batch)
-        else:
-            self._batches.put(batch)
+        self._batches.put([self._waiting.popleft() for _ in range(count)])
 
     def _run(self, batch: list[_Waiting]) -> None:
         try:

@@ -131,7 +131,7 @@ class HttpGateway:
             self.loop.close()
             raise
         self.host, self.port = self._server.sockets[0].getsockname()[:2]
-        self.gathering = Gathering(self.loop, tier.engine, lambda: len(self.connections) < 2)
+        self.gathering = Gathering(self.loop, tier.engine)
         self.threads = ThreadPoolExecutor(_THREADS, "entrepot-http")
         self.uploaders = ThreadPoolExecutor(settings.HTTP_UPLOADS_MAX, "entrepot-upload")
         self._thread = threading.Thread(target=self._run, name="entrepot-gateway", daemon=True)
