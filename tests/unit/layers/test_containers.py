@@ -330,3 +330,21 @@ def test_writes_of_a_container_may_share_a_transaction_with_others(container: Co
     container.tier.commits.write_all([large])
     assert large.value().size == 2, "it is to be appended with `append`"
     assert container.get("d/o") == b"ab"
+
+
+def test_an_append_never_writes_over_what_a_reader_does_not_see_yet(
+    data_tier: Tier, container: Container, monkeypatch: pytest.MonkeyPatch
+):
+    # As after a kill between LMDB's commit and its word to the readers.
+    container.put("o", b"a" * 100_000)
+    read = data_tier.engine.read
+    stale = read(core.find_appendable, "users", split("o"))
+    container.append("o", b"committed, and not seen")
+    with monkeypatch.context() as patched:
+
+        def read_late(fn: Callable[..., object], *args: object) -> object:
+            return stale if fn is core.find_appendable else read(fn, *args)
+
+        patched.setattr(data_tier.engine, "read", read_late)
+        container.append("o", b"more")
+    assert container.get("o") == b"a" * 100_000 + b"committed, and not seen" + b"more"

@@ -183,7 +183,9 @@ class Container:
     def _append_to_file(self, at: Path, seen: Entry, pieces: Iterator[bytes]) -> None:
         files = self._files()
         with files.appending(seen.body) as fd:
-            now = self._engine.read(core.find_appendable, self.name, at)
+            # A write, though it changes nothing: it sees the commit of a process that was killed
+            # right behind it. A read may not yet, and these bytes would be written over.
+            now = self._engine.write(core.find_appendable, self.name, at)
             if now is None or now.entry.body != seen.body:
                 raise Changed
             end = now.entry.size
