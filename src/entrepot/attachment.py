@@ -120,7 +120,7 @@ class Attachment:
         self._opened.callback(self.arena.forget)
         self.volatile = Tier(self.engine, self.arena, Ids(self.engine), None, (spaces.sweep,))
         spaces.register(self.volatile)
-        self.engine.on_release("lines", lines.release)
+        lines.register(self.engine)
         chunks.register(self.volatile)
         self._inode = self._find_inode()
         self.reap()
@@ -177,7 +177,7 @@ class Attachment:
             tier = Tier(engine, PagedBulk(engine, ids), ids, files, _SWEEPERS)
             spaces.register(tier)
             engine.on_release("consumer", streams.release)
-            engine.on_release("lines", lines.release)
+            lines.register(engine)
             engine.reap()
             tier.sweep()
             opened.pop_all()  # all is well: it stays open

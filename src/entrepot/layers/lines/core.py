@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -11,7 +11,7 @@ from entrepot import settings
 from entrepot.engine.held import held_key
 from entrepot.engine.keys import after, pack_int, unpack
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ClosedError
+from entrepot.errors import ClosedError, ConditionError
 from entrepot.layers.lines.records import (
     BLOCK,
     BUFFER,
@@ -39,14 +39,17 @@ __all__ = [
     "change",
     "clear",
     "delete",
+    "disown",
     "end_partials",
     "find",
     "has_any",
     "list_buffers",
+    "own",
     "read",
     "release",
     "trim",
     "write",
+    "write_unless_stopped",
 ]
 
 _BLOCKS_AT_ONCE: Final = 256
@@ -139,14 +142,29 @@ def trim(tx: Transaction, name: str, now_ns: int) -> bool:
     return has_more
 
 
-def delete(tx: Transaction, name: str) -> bool:
+def delete(tx: Transaction, name: str, owner: int | None = None) -> bool:
     """Delete a buffer, or a part of what is in it; tell whether it has to be called again."""
     if clear(tx, name):
         return True
     key = BUFFER.str(name)
+    if owner is not None:
+        tx.delete(held_key(owner, "lines-buffer", name))
     tx.delete(key)
     tx.ring(key)
     return False
+
+
+def own(tx: Transaction, name: str, made: Buffer, session: int) -> None:
+    """Have a buffer go with a session."""
+    change(tx, name, made)
+    tx.put(held_key(session, "lines-buffer", name), b"")
+
+
+def disown(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
+    """Delete a buffer whose owner is dead."""
+    (name,) = unpack(rest)
+    while delete(tx, str(name)):
+        pass
 
 
 def _put(tx: Transaction, key: bytes, buffer: Buffer) -> None:
@@ -217,6 +235,18 @@ def write(
         _drop_hidden(tx, buffer, 2 * (buffer.next - before) + _TRIMMED_MIN)
     _put(tx, key, buffer)
     return buffer.next
+
+
+def write_unless_stopped(tx: Transaction, name: str, *args: Any) -> int:
+    """Do as `write`, unless writers are asked to stop.
+
+    Raises:
+        ConditionError: They are.
+    """
+    buffer = find(tx, name)
+    if buffer is not None and buffer.is_stopped:
+        raise ConditionError(f"the lines {name!r} ask their writers to stop")
+    return write(tx, name, *args)
 
 
 def _append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,8 +13,10 @@ from entrepot import settings
 from entrepot.engine.protocol import Engine
 from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers.lines import core
-from entrepot.layers.lines.records import BUFFER, LINE, Buffer, Entry, Stretch, check_name
-from entrepot.layers.lines.texts import split
+from entrepot.layers.commits import Call
+from entrepot.layers.lines.core import By
+from entrepot.layers.lines.records import BUFFER, LINE, Buffer, Entry, Kind, Stretch, check_name
+from entrepot.layers.lines.texts import clean, split
 from entrepot.layers.lines.writer import LineWriter
 from entrepot.layers.tier import Tier
 from entrepot.waiting import Deadline
@@ -341,9 +343,38 @@ class Lines:
         """Undo `close`."""
         self._change(is_closed=False)
 
+    def own(self) -> None:
+        """Have the buffer go with this process: for faces."""
+        self._commit(core.own, self.name, self._made, self.engine.session.id)
+
+    def writing(
+        self,
+        text: str,
+        by: By,
+        kind: Kind = LINE,
+        report: Sequence[str] = (),
+        *,
+        refuses_stopped: bool = False,
+    ) -> Call:
+        """Return a write for somebody else: for faces and gateways.
+
+        Args:
+            text: What is written, for lines.
+            by: Who writes.
+            kind: What it is.
+            report: The lines of a warning or an error; of none and no text either, the partial
+                line is finished.
+            refuses_stopped: Raise `ConditionError` when writers are asked to stop.
+        """
+        lines, rest = split(clean(text)) if text else ([clean(line) for line in report], "")
+        ends = not text
+        fn = core.write_unless_stopped if refuses_stopped else core.write
+        now_ns = time.time_ns()
+        return Call(fn, self.name, self._made, by, lines, rest, True, now_ns, kind, ends)
+
     def delete(self) -> None:
         """Remove the buffer with all that is in it. The next write makes a new one."""
-        while self._commit(core.delete, self.name):
+        while self._commit(core.delete, self.name, self.engine.session.id):
             pass
 
     def _change(

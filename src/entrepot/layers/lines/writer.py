@@ -196,6 +196,11 @@ class LineWriter(io.TextIOBase):
         if self._place().has_partial:
             self.add(LINE, [])
 
+    @property
+    def has_partial(self) -> bool:
+        """Whether this thread has a partial line."""
+        return self._place().has_partial
+
     def _place(self) -> _Place:
         place: _Place | None = getattr(self._of_thread, "place", None)
         pid = os.getpid()
