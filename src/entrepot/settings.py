@@ -131,6 +131,8 @@ LINES_BYTES_DEFAULT: Final = 16 * MIB
 """All entries of a buffer of lines together."""
 LINES_WRITE_CHARS_MAX: Final = 32 * MIB
 """Of what is written to a buffer at once."""
+LINES_BODY_BYTES_MAX: Final = 8 * MIB
+"""Of a request that writes lines."""
 PARTIAL_LINES_MAX: Final = 1000
 """Of writers of one buffer that have not finished a line; of more, the oldest are finished."""
 LINES_QUEUE_CHARS_MAX: Final = 1 * MIB

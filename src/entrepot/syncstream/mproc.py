@@ -83,10 +83,11 @@ class LineBuffer(Redirecting):
             rest = "" if is_end_line_break(data) else lines.pop()
             if not lines:
                 return self.last_line.write(rest)
+            is_lone_break = lines == [""] and not rest
             lines[0] = self._take_last() + lines[0]
             self.parse_lines(lines)
             written = self.last_line.write(rest)
-            return 1 if len(lines) == 1 and not data.strip("\r\n\v\f") and not rest else written
+            return 1 if is_lone_break else written
 
     def _take_last(self) -> str:
         text = self.last_line.getvalue()
@@ -331,14 +332,15 @@ class LineProcMirror(Redirecting):
         if self._pid == os.getpid():
             return
         if self._addresses is None:
-            raise TypeMismatchError("this mirror is of no buffer", "LineProcBuffer.mirror gives one")
+            raise TypeMismatchError("this mirror has no buffer", "LineProcBuffer.mirror does")
         lines, rolls = self._addresses
         self._depot = entrepot.open(
             lines.depot, directory=lines.directory, data_directory=lines.data_directory
         )
         self._lines: Lines = self._depot.lines(lines.name)
-        self._writer: LineWriter = self._lines.writer()
-        self._rolls: LineWriter = self._depot.lines(rolls.name).writer()
+        # A buffer that was closed is gone, and is not to be made again.
+        self._writer: LineWriter = self._lines.writer(makes=False)
+        self._rolls: LineWriter = self._depot.lines(rolls.name).writer(makes=False)
         self._pid = os.getpid()
 
     def _sign(self) -> None:
@@ -432,9 +434,7 @@ class LineProcMirror(Redirecting):
             self.new_line()
             self._say_goodbye()
 
-    def send_error(
-        self, obj_err: Any = None, *, error: Any = None
-    ) -> None:
+    def send_error(self, obj_err: Any = None, *, error: Any = None) -> None:
         """Write an error with its traceback, and say goodbye."""
         if self.closed:
             return

@@ -20,7 +20,7 @@ class ModuleReplaceError(ImportError):
 
 
 def lazy_import(name: str, *_: Any, **__: Any) -> ModuleType:
-    """Import a module. (Python does that quickly enough by now.)"""
+    """Import a module; Python does that quickly enough by now."""
     return importlib.import_module(name)
 
 

@@ -182,7 +182,7 @@ class Capture:
             self._undo.callback(_put_back, own, saved, stream)
             self._carrier.add(ours, saved if echo else None, writers[name])
             if name == "stderr":
-                self._shown_on = open(os.dup(saved), "w", errors="backslashreplace")  # noqa: SIM115 closed with the capture
+                self._shown_on = open(os.dup(saved), "w", errors="backslashreplace")  # noqa: SIM115, PTH123 a descriptor, closed with the capture
                 self._undo.callback(self._shown_on.close)
         self._carrier.start()
 

@@ -11,7 +11,7 @@ from entrepot import settings
 from entrepot.engine.held import held_key
 from entrepot.engine.keys import after, pack_int, unpack
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import ClosedError, ConditionError
+from entrepot.errors import ClosedError, ConditionError, NotFoundError
 from entrepot.layers.lines.records import (
     BLOCK,
     BUFFER,
@@ -178,7 +178,7 @@ def _put(tx: Transaction, key: bytes, buffer: Buffer) -> None:
 def write(
     tx: Transaction,
     name: str,
-    made: Buffer,
+    made: Buffer | None,
     by: By,
     lines: Sequence[str],
     rest: str,
@@ -192,7 +192,7 @@ def write(
     Args:
         tx: The transaction.
         name: The buffer.
-        made: What the buffer is if it is not there.
+        made: What the buffer is if it is not there; None: it is not made.
         by: Who writes.
         lines: Finished lines, of which the first goes on with the writer's partial line, unless
             `ends` is set; or the report of a warning or an error.
@@ -204,10 +204,16 @@ def write(
 
     Raises:
         ClosedError: The buffer is closed.
+        NotFoundError: It is not there, and is not made.
     """
     key = BUFFER.str(name)
     raw = tx.get(key)
-    buffer = msgspec.structs.replace(made) if raw is None else decode_buffer(raw)
+    if raw is not None:
+        buffer = decode_buffer(raw)
+    elif made is not None:
+        buffer = msgspec.structs.replace(made)
+    else:
+        raise NotFoundError(f"there are no lines {name!r}")
     if buffer.is_closed:
         raise ClosedError(f"the lines {name!r} are closed", "Lines.reopen opens them again")
     before = buffer.next

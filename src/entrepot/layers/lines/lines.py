@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from entrepot import settings
 from entrepot.engine.protocol import Engine
 from entrepot.errors import LimitError, TypeMismatchError
-from entrepot.layers.lines import core
 from entrepot.layers.commits import Call
+from entrepot.layers.lines import core
 from entrepot.layers.lines.core import By
 from entrepot.layers.lines.records import BUFFER, LINE, Buffer, Entry, Kind, Stretch, check_name
 from entrepot.layers.lines.texts import clean, split
@@ -109,7 +109,12 @@ class Lines:
     # Writing.
 
     def writer(
-        self, label: str = "", *, progress: bool = False, patient: bool = False
+        self,
+        label: str = "",
+        *,
+        progress: bool = False,
+        patient: bool = False,
+        makes: bool = True,
     ) -> LineWriter:
         """Return a text stream that writes here; give it to `print`, or to whom wants a file.
 
@@ -119,18 +124,25 @@ class Lines:
                 progress bar is one line.
             patient: Errors are not raised: what cannot be written waits, up to a bound, and is
                 tried again; see `LineWriter.statistics`.
+            makes: Make the buffer if it is not there.
         """
-        made = self._new_writer(label, progress, patient, keeps=self)
+        made = self._new_writer(label, progress, patient, makes=makes, keeps=self)
         self._writers.add(made)
         return made
 
     def _new_writer(
-        self, label: str = "", progress: bool = False, patient: bool = False, keeps: object = None
+        self,
+        label: str = "",
+        progress: bool = False,
+        patient: bool = False,
+        *,
+        makes: bool = True,
+        keeps: object = None,
     ) -> LineWriter:
         return LineWriter(
             self.tier,
             self.name,
-            self._made,
+            self._made if makes else None,
             label=label,
             progress=progress,
             patient=patient,
@@ -416,7 +428,6 @@ class Following:
         self._since = stretch.next
         self.has_ended = stretch.is_closed and not stretch.entries
         return stretch.entries
-
 
 
 def _age_ns(max_age: float | None) -> int | None:

@@ -63,7 +63,7 @@ class LineWriter(io.TextIOBase):
         self,
         tier: Tier,
         name: str,
-        made: Buffer,
+        made: Buffer | None,
         *,
         label: str = "",
         progress: bool = False,
@@ -75,7 +75,7 @@ class LineWriter(io.TextIOBase):
         Args:
             tier: Where the buffer is.
             name: The buffer.
-            made: What it is, if it is not there.
+            made: What it is, if it is not there; None: it is not made.
             label: What the writer is called.
             progress: A carriage return goes back to the beginning of the line.
             patient: Errors are not raised: what cannot be written waits for a later write.
@@ -105,7 +105,7 @@ class LineWriter(io.TextIOBase):
         if engine is not tier and engine.name == "volatile":
             self._commit = engine.write
         else:  # on a disk threads share a commit; of a closed depot even asking for it raises
-            self._commit = lambda fn, *args: tier.commits.write(fn, *args)
+            self._commit = lambda fn, *args: tier.commits.write(fn, *args)  # noqa: PLW0108 see above
 
     # Writing.
 
