@@ -405,7 +405,7 @@ def _remove_tree(directory: Path) -> None:
 def _is_empty(tx: Transaction) -> bool:
     if tx.range(OBJECT.begin, OBJECT.end, limit=1):
         return False
-    return not workspaces.has_any(tx) and not lines.core.has_any(tx)
+    return not workspaces.has_any(tx) and not lines.has_any(tx)
 
 
 # The registry of this process.

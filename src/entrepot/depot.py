@@ -320,9 +320,9 @@ class Depot:
         """
         attached = self.attached
         attached.check_place()
-        line_buffers.records.check_name(name)
+        line_buffers.check_name(name)
         tier = attached.volatile
-        is_volatile = tier.engine.read(line_buffers.core.find, name) is not None
+        is_volatile = tier.engine.read(line_buffers.find, name) is not None
         if persistent and is_volatile:
             raise ConflictError(
                 f"the lines {name!r} are in memory, and are to be persistent", "delete them first"
@@ -330,7 +330,7 @@ class Depot:
         if persistent or (
             not is_volatile
             and attached.has_durable()
-            and attached.durable().engine.read(line_buffers.core.find, name) is not None
+            and attached.durable().engine.read(line_buffers.find, name) is not None
         ):
             tier = attached.durable()
         return self._open(
@@ -343,7 +343,7 @@ class Depot:
         attached.check_place()
         if attached.has_durable():
             attached.durable()
-        found = [tier.engine.read(line_buffers.core.list_buffers) for tier in attached.tiers()]
+        found = [tier.engine.read(line_buffers.list_buffers) for tier in attached.tiers()]
         return sorted({name for buffers in found for name, _ in buffers})
 
     # The data layer, on disk.

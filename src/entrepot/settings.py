@@ -133,6 +133,8 @@ LINES_WRITE_CHARS_MAX: Final = 32 * MIB
 """Of what is written to a buffer at once."""
 LINES_BODY_BYTES_MAX: Final = 8 * MIB
 """Of a request that writes lines."""
+LINE_BUFFERS_MAX: Final = 10_000
+"""Of those that a gateway makes."""
 PARTIAL_LINES_MAX: Final = 1000
 """Of writers of one buffer that have not finished a line; of more, the oldest are finished."""
 LINES_QUEUE_CHARS_MAX: Final = 1 * MIB

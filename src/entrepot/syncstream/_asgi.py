@@ -65,8 +65,6 @@ class Served:
         asked = Asked(
             scope["method"], is_state, query, b"".join(pieces), next(kinds, b"").decode("latin-1")
         )
-        if asked.method == "OPTIONS":
-            return answer_refusal(405, "")._replace(status=200)
         lines = self._lines()
         if lines.persistent:
             return await asyncio.to_thread(answer, lines, asked)

@@ -91,6 +91,8 @@ def answer(lines: Lines, asked: Asked) -> Answer:
         return answer_refusal(error.status, str(error))
     except EntrepotError as error:
         return answer_refusal(refusal_of(error), str(error))
+    if asked.method == "OPTIONS":
+        return Answer(200, b"", ALLOW)
     return answer_refusal(405, f"{asked.method} is no method of this API")
 
 
@@ -192,7 +194,7 @@ def _post(lines: Lines, body: dict[str, Any]) -> None:
     if lines.persistent:
         lines.tier.commits.write(call.fn, *call.args)
     else:
-        run: Callable[..., object] = lines.engine.write
+        run = cast("Callable[..., object]", lines.engine.write)
         run(call.fn, *call.args)
 
 

@@ -118,7 +118,7 @@ class Client:
         else:
             self._has_answered = True
         try:
-            found = json.loads(data) if data else {}
+            found: object = json.loads(data) if data else {}
         except (ValueError, RecursionError):
             found = None
         if reply.status >= 400 or not isinstance(found, dict):

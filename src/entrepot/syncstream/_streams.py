@@ -82,13 +82,17 @@ class Stream(io.TextIOBase):
 class Redirecting(Stream):
     """A stream that stands in for `sys.stdout` and `sys.stderr` in a `with` block."""
 
+    _taken: list[tuple[Any, Any]] | None = None
+
     def _take(self) -> None:
-        taken: list[Any] = self.__dict__.setdefault("_taken", [])
-        taken.append((sys.stdout, sys.stderr))
+        if self._taken is None:
+            self._taken = []
+        self._taken.append((sys.stdout, sys.stderr))
         sys.stdout = sys.stderr = self
 
     def _give_back(self) -> None:
-        sys.stdout, sys.stderr = self.__dict__["_taken"].pop()
+        assert self._taken, "it was taken before"
+        sys.stdout, sys.stderr = self._taken.pop()
 
     def __enter__(self) -> Self:
         self._take()

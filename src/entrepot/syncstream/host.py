@@ -9,13 +9,13 @@ import time
 from collections import ChainMap
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import entrepot
 from entrepot import settings
 from entrepot.errors import EntrepotError, LimitError, TypeMismatchError
 from entrepot.layers.lines.writer import host_name
-from entrepot.syncstream._asgi import Served
+from entrepot.syncstream._asgi import App, Served
 from entrepot.syncstream._contract import Asked, answer, answer_refusal, serialized
 from entrepot.syncstream._http import Client, StoppedError
 from entrepot.syncstream._shelf import Shelf
@@ -105,7 +105,7 @@ class LineHostBuffer(Stream):
             return app
         if not callable(app):
             raise TypeMismatchError(f"{app!r:.80} is neither a Flask nor an ASGI application")
-        return Served(app, lines=self._lines, route=self.api_route)
+        return Served(cast("App", app), lines=self._lines, route=self.api_route)
 
     def _lines(self) -> Any:
         return self._shelf.lines
@@ -522,7 +522,7 @@ class LineHostReader(_Caller):
             client = self._client
             path = client.path if size is None else f"{client.path}?n={size}"
             data = client.ask("GET", path, _GET_HEADERS).get("data")
-        items: list[Any] = data if isinstance(data, list) else []
+        items = cast("list[Any]", data) if isinstance(data, list) else []
         return tuple(GroupedMessage.deserialize(item) for item in items)
 
     def _state(self, name: str) -> Any:

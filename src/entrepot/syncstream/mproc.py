@@ -324,7 +324,8 @@ class LineProcMirror(Redirecting):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        for name, value in state.items():
+            setattr(self, name, value)
         self._begin()
 
     def _connect(self) -> None:

@@ -52,7 +52,7 @@ def _make() -> dict[str, Any]:
         """urllib3's `PoolManager`, whose `request` gives a context manager."""
 
         def request(self, *args: Any, **kwargs: Any) -> Any:
-            return SafeRequest(super().request(*args, **kwargs))
+            return SafeRequest(pool.request(self, *args, **kwargs))
 
         def __exit__(self, *_: object) -> bool:
             clean_http_manager(self)

@@ -2,9 +2,18 @@
 
 from entrepot.engine.protocol import Engine
 from entrepot.layers.lines.checks import check
-from entrepot.layers.lines.core import By, disown, release
+from entrepot.layers.lines.core import By, disown, find, has_any, list_buffers, release
 from entrepot.layers.lines.lines import Lines, LinesInfo
-from entrepot.layers.lines.records import ERROR, LINE, WARNING, Entry, Kind, Origin, Stretch
+from entrepot.layers.lines.records import (
+    ERROR,
+    LINE,
+    WARNING,
+    Entry,
+    Kind,
+    Origin,
+    Stretch,
+    check_name,
+)
 from entrepot.layers.lines.writer import LineWriter
 
 __all__ = [
@@ -20,6 +29,10 @@ __all__ = [
     "Origin",
     "Stretch",
     "check",
+    "check_name",
+    "find",
+    "has_any",
+    "list_buffers",
     "register",
 ]
 

@@ -159,7 +159,7 @@ class Capture:
         self._carrier = _Carrier()
         self._undo.callback(self._carrier.end)
         for name in names:
-            stream = getattr(sys, name)
+            stream: Any = getattr(sys, name)
             try:
                 number = stream.fileno()
             except (AttributeError, OSError, ValueError):
@@ -169,9 +169,9 @@ class Capture:
                 self._take_stream(name, writers[name], echo)
             else:
                 stream.flush()
-                if isinstance(stream, io.TextIOWrapper) and not stream.line_buffering:
+                if _is_buffered(stream):
                     stream.reconfigure(line_buffering=True)  # so that it comes in its turn
-                    self._undo.callback(stream.reconfigure, line_buffering=False)
+                    self._undo.callback(_buffer_again, stream)
             try:
                 saved = os.dup(own)
             except OSError as error:
@@ -257,10 +257,18 @@ class Capture:
         self.stop()
 
 
+def _is_buffered(stream: TextIO) -> bool:
+    return isinstance(stream, io.TextIOWrapper) and not stream.line_buffering
+
+
 def _put_back(own: int, saved: int, stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
         stream.flush()  # what is in its buffer was printed while it was captured
     os.dup2(saved, own)
+
+
+def _buffer_again(stream: Any) -> None:
+    stream.reconfigure(line_buffering=False)
 
 
 class _Carrier:

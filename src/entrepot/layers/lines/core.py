@@ -438,6 +438,7 @@ def read(
     prefix = BLOCK.int(buffer.id)
     at = prefix + pack_int(begin)
     found = tx.range(prefix, at + b"\x00", limit=1, reverse=True) if begin < end else []
+    number = begin
     while found:
         for key, raw in found:
             number = int.from_bytes(key[len(prefix) + 1 :], "big")

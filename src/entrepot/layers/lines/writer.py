@@ -105,7 +105,10 @@ class LineWriter(io.TextIOBase):
         if engine is not tier and engine.name == "volatile":
             self._commit = engine.write
         else:  # on a disk threads share a commit; of a closed depot even asking for it raises
-            self._commit = lambda fn, *args: tier.commits.write(fn, *args)  # noqa: PLW0108 see above
+            self._commit = self._commit_together
+
+    def _commit_together(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._tier.commits.write(fn, *args)
 
     # Writing.
 
