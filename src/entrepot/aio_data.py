@@ -17,8 +17,7 @@ from typing import Any, Final, ParamSpec
 
 from entrepot import settings
 from entrepot.layers.containers import Container, Data, Info, ObjectReader
-from entrepot.layers.lines import Entry, Lines, LinesInfo
-from entrepot.layers.lines import Stretch as LinesStretch
+from entrepot.layers.lines import Entry, Lines, LinesInfo, LinesStretch
 from entrepot.layers.lines.lines import Following
 from entrepot.layers.streams import (
     Appended,

@@ -10,8 +10,8 @@ from entrepot.layers.lines.records import (
     WARNING,
     Entry,
     Kind,
+    LinesStretch,
     Origin,
-    Stretch,
     check_name,
 )
 from entrepot.layers.lines.writer import LineWriter
@@ -26,8 +26,8 @@ __all__ = [
     "LineWriter",
     "Lines",
     "LinesInfo",
+    "LinesStretch",
     "Origin",
-    "Stretch",
     "check",
     "check_name",
     "find",

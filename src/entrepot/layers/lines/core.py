@@ -21,9 +21,9 @@ from entrepot.layers.lines.records import (
     Buffer,
     Entry,
     Kind,
+    LinesStretch,
     Origin,
     Partial,
-    Stretch,
     arrived_of,
     count_of,
     decode_block,
@@ -219,16 +219,17 @@ def write(
     before = buffer.next
     if now_ns > buffer.latest_ns:  # time does not run backwards in a buffer
         buffer.latest_ns = now_ns
-    if has_partial:
-        partial = _take_partial(tx, buffer, by.number)
+    partial = _take_partial(tx, buffer, by.number) if has_partial else None
+    if ends or kind != LINE:
         if partial is not None:
-            if ends or kind != LINE:
-                _append(tx, buffer, LINE, by.origin, [shown(partial.text)])
-            elif lines:
-                first = shown(joined(partial.text, lines[0], progress=by.progress))
-                lines = [*cut([first]), *lines[1:]]
-            else:
-                rest = joined(partial.text, rest, progress=by.progress)
+            _append(tx, buffer, LINE, by.origin, [shown(partial.text)])
+    elif partial is not None or by.progress:
+        before_text = "" if partial is None else partial.text
+        if lines:
+            first = shown(joined(before_text, lines[0], progress=by.progress))
+            lines = [*cut([first]), *lines[1:]]
+            before_text = ""
+        rest = joined(before_text, rest, progress=by.progress)
     if len(rest) > settings.LINE_CHARS_MAX:
         *more, rest = cut([rest])
         lines = [*lines, *more]
@@ -414,7 +415,7 @@ def read(
     limit: int,
     now_ns: int,
     with_partials: bool = False,
-) -> Stretch:
+) -> LinesStretch:
     """Return entries, oldest first.
 
     Args:
@@ -427,7 +428,9 @@ def read(
     """
     buffer = find(tx, name)
     if buffer is None:
-        return Stretch([], since if since is not None and since < 1 else 1, 0, 0, [], False, False)
+        return LinesStretch(
+            [], since if since is not None and since < 1 else 1, 0, 0, [], False, False
+        )
     first = _first_seen(tx, buffer, now_ns)
     if since is None:
         begin = max(first, buffer.next - limit)
@@ -454,7 +457,7 @@ def read(
     following = entries[-1].number + 1 if entries else begin
     missed = 0 if since is None else max(first - max(since, 1), 0)
     partials = _partials(tx, buffer) if with_partials and following == buffer.next else []
-    return Stretch(
+    return LinesStretch(
         entries,
         following,
         missed,

@@ -15,7 +15,15 @@ from entrepot.errors import LimitError, TypeMismatchError
 from entrepot.layers.commits import Call
 from entrepot.layers.lines import core
 from entrepot.layers.lines.core import By
-from entrepot.layers.lines.records import BUFFER, LINE, Buffer, Entry, Kind, Stretch, check_name
+from entrepot.layers.lines.records import (
+    BUFFER,
+    LINE,
+    Buffer,
+    Entry,
+    Kind,
+    LinesStretch,
+    check_name,
+)
 from entrepot.layers.lines.texts import clean, split
 from entrepot.layers.lines.writer import LineWriter
 from entrepot.layers.tier import Tier
@@ -254,12 +262,12 @@ class Lines:
         since: int | None = None,
         limit: int = 10_000,
         partial: bool = False,
-    ) -> Stretch:
+    ) -> LinesStretch:
         """Return entries, oldest first, without waiting.
 
         Args:
             last: The last so many; by default all, up to `limit`.
-            since: Instead: from this number on; mostly `next` of the `Stretch` before.
+            since: Instead: from this number on; mostly `next` of the `LinesStretch` before.
             limit: Most entries.
             partial: Return lines that are not finished, too.
 

@@ -42,9 +42,9 @@ __all__ = [
     "Buffer",
     "Entry",
     "Kind",
+    "LinesStretch",
     "Origin",
     "Partial",
-    "Stretch",
     "arrived_of",
     "check_name",
     "count_of",
@@ -139,7 +139,7 @@ class Entry(NamedTuple):
         return "\n".join(self.texts)
 
 
-class Stretch(NamedTuple):
+class LinesStretch(NamedTuple):
     """Entries of a buffer, and what is around them."""
 
     entries: list[Entry]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from entrepot import settings
 
-__all__ = ["clean", "cut", "joined", "report_of", "shown", "split"]
+__all__ = ["clean", "cut", "drawn", "joined", "report_of", "shown", "split"]
 
 _BREAKS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 
@@ -29,15 +29,15 @@ def split(text: str, *, progress: bool = False) -> tuple[list[str], str]:
     Args:
         text: The text.
         progress: Lines end with a line feed only, and what stands behind a carriage return
-            replaces what stands before it, as on a terminal.
+            replaces what stands before it, as on a terminal; of the first line, and of what is
+            behind the last, see `joined` and `shown`.
     """
     if not progress:
         lines = text.splitlines()
         rest = "" if not text or text[-1] in _BREAKS else lines.pop()
     else:
-        *pieces, rest = text.split("\n")
-        lines = [shown(piece) for piece in pieces]
-        rest = _last_drawn(rest)
+        *lines, rest = text.split("\n")
+        lines[1:] = map(shown, lines[1:])  # the first may go on with a line that was there
     if any(len(line) > settings.LINE_CHARS_MAX for line in lines):
         lines = cut(lines)
     return lines, rest
@@ -51,20 +51,20 @@ def cut(lines: Iterable[str]) -> list[str]:
 
 def joined(before: str, text: str, *, progress: bool = False) -> str:
     """Return a line of which `before` was there and `text` comes."""
-    return _last_drawn(before + text) if progress else before + text
+    return drawn(before + text) if progress else before + text
 
 
-def _last_drawn(text: str) -> str:
+def drawn(text: str) -> str:
     """Return what a terminal shows of a line; ends with a return if the next text replaces it."""
     if "\r" not in text:
         return text
-    drawn = next((piece for piece in reversed(text.split("\r")) if piece), "")
-    return drawn + "\r" if text.endswith("\r") else drawn
+    last = next((piece for piece in reversed(text.split("\r")) if piece), "")
+    return last + "\r" if last and text.endswith("\r") else last
 
 
 def shown(text: str) -> str:
     """Return a line as a terminal shows it: what stands behind its last carriage return."""
-    return _last_drawn(text).rstrip("\r") if "\r" in text else text
+    return drawn(text).rstrip("\r") if "\r" in text else text
 
 
 def report_of(error: BaseException) -> list[str]:

@@ -146,7 +146,7 @@ class LineWriter(io.TextIOBase):
             place.has_partial,
             time.time_ns(),
         )
-        if rest:
+        if rest:  # with progress it may be nothing but a return: then nothing is found later
             place.has_partial = True
             self._unfinished.add(place)
         elif place.has_partial and lines:
