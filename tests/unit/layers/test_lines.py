@@ -78,7 +78,7 @@ def test_a_buffer_that_is_not_there_is_empty_and_made_by_the_first_write(lines: 
     lines.clear()
     lines.trim()
     lines.new_line()
-    assert lines.engine.read(lambda tx: check(tx)) == []
+    assert lines.engine.read(check) == []
     lines.write("x\n")
     assert texts(lines) == ["x"]
 
@@ -101,11 +101,11 @@ def test_warnings_and_errors_are_entries_with_their_reports(lines: Lines) -> Non
 
 
 def test_an_error_that_cannot_say_what_it_is_has_a_report(lines: Lines) -> None:
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no words")
 
-    lines.fail(Mute())
+    lines.fail(MuteError())
     assert "Mute" in texts(lines)[0]
 
 
