@@ -120,9 +120,15 @@ def test_a_handler_writes_records_and_their_tracebacks(lines: Lines) -> None:
 
 def test_an_error_that_leaves_the_block_is_an_entry(lines: Lines, terminal: Terminal) -> None:
     terminal.begin()
-    with pytest.raises(ValueError, match="bad"), lines.capture():
-        print("before")
-        raise ValueError("bad")
+    capture = lines.capture()
+
+    def fail() -> None:
+        with capture:
+            print("before")
+            raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        fail()
     assert [entry.kind for entry in lines.read().entries] == ["line", "error"]
 
 
