@@ -157,3 +157,9 @@ class Client:
         self._has_answered = False
         if connection is not None:
             connection.close()
+
+    def __del__(self) -> None:
+        """Close the connection: mirrors are rarely closed, as their original needs not be."""
+        connection: http.client.HTTPConnection | None = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close()
