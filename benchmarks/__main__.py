@@ -30,6 +30,7 @@ QUESTIONS = (
     "startup",
     "vineyard_face",
     "nws",
+    "lines",
 )
 Question = Callable[[Plan], list[Check]]
 

@@ -210,11 +210,11 @@ def _write_of(lines: Lines, body: dict[str, Any]) -> Call | None:
         value = found.get("value")
         if value is None or value == "":
             return None
-        return lines.writing(str(value), by, refuses_stopped=stops)
+        return lines.writing(str(value), by, obeys=stops)
     if kind == "close":
-        return lines.writing("", by, LINE, refuses_stopped=stops)
+        return lines.writing("", by, LINE, obeys=stops)
     return lines.writing(
-        "", by, WARNING if kind == "warning" else ERROR, _report_of(data), refuses_stopped=stops
+        "", by, WARNING if kind == "warning" else ERROR, _report_of(data), obeys=stops
     )
 
 

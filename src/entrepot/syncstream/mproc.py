@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import entrepot
 from entrepot.engine.protocol import Seen
-from entrepot.errors import TypeMismatchError
+from entrepot.errors import ConditionError, TypeMismatchError
 from entrepot.layers.lines import ERROR, WARNING, Lines, LineWriter
 from entrepot.layers.lines.core import find
 from entrepot.layers.lines.records import BUFFER
@@ -29,6 +29,7 @@ from entrepot.syncstream.base import GroupedMessage, is_end_line_break
 __all__ = ["LineBuffer", "LineProcBuffer", "LineProcMirror"]
 
 _GONE: Final = "gone"
+_STOP: Final = "the buffer asks its mirrors to stop"
 
 
 class LineBuffer(Redirecting):
@@ -340,7 +341,7 @@ class LineProcMirror(Redirecting):
         )
         self._lines: Lines = self._depot.lines(lines.name)
         # A buffer that was closed is gone, and is not to be made again.
-        self._writer: LineWriter = self._lines.writer(makes=False)
+        self._writer: LineWriter = self._lines.writer(makes=False, obeys=True)
         self._rolls: LineWriter = self._depot.lines(rolls.name).writer(makes=False)
         self._pid = os.getpid()
 
@@ -361,7 +362,7 @@ class LineProcMirror(Redirecting):
             self._sign()
             buffer = self._lines.engine.read(find, self._lines.name)
         if buffer is not None and buffer.is_stopped:
-            raise StopIteration("the buffer asks its mirrors to stop")
+            raise StopIteration(_STOP)
 
     def write(self, data: str, /) -> int:
         """Write a text; return how many characters it has.
@@ -375,15 +376,25 @@ class LineProcMirror(Redirecting):
         if not isinstance(data, str):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
             raise TypeMismatchError(f"a text is written, not {data!r:.50}")
         with self._lock:
-            self.check_states()
-            if self.aggressive:
-                self._writer.write(data)
-            elif len(data.splitlines()) > 1 or is_end_line_break(data):
-                self._writer.write(self._pending + data)
-                self._pending = ""
-            else:
+            sends = self.aggressive or is_end_line_break(data) or len(data.splitlines()) > 1
+            if not sends or not data:
+                self.check_states()
                 self._pending += data
+                return len(data)
+            self._sign()
+            try:
+                self._writer.write(self._pending + data)
+            except ConditionError as error:
+                raise StopIteration(_STOP) from error
+            self._pending = ""
         return len(data)
+
+    def _write_anyway(self, text: str) -> None:
+        self._writer.obeys = False
+        try:
+            self._writer.write(text)
+        finally:
+            self._writer.obeys = True
 
     def read(self, size: int | None = None, /) -> str:
         """Return the text that waits for the end of its line, or its last characters.
@@ -420,14 +431,15 @@ class LineProcMirror(Redirecting):
             if check:
                 self.check_states()
             self._connect()
-            self._writer.write(self._pending + "\n")
+            self._write_anyway(self._pending + "\n")
             self._pending = ""
 
     def send_data(self, data: str) -> None:
         """Write a text at once."""
         if not self.closed:
-            self._sign()
-            self._writer.write(data)
+            with self._lock:
+                self._sign()
+                self._write_anyway(data)
 
     def send_eof(self) -> None:
         """Say goodbye: once for each worker."""

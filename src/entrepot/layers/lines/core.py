@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -49,7 +49,6 @@ __all__ = [
     "release",
     "trim",
     "write",
-    "write_unless_stopped",
 ]
 
 _BLOCKS_AT_ONCE: Final = 256
@@ -186,6 +185,7 @@ def write(
     now_ns: int,
     kind: Kind = LINE,
     ends: bool = False,
+    obeys: bool = False,
 ) -> int:
     """Append what a writer wrote; return the number of the next entry to come.
 
@@ -201,9 +201,11 @@ def write(
         now_ns: When.
         kind: What `lines` are.
         ends: Finish the partial line first; there is no `rest` then.
+        obeys: Refuse this when writers are asked to stop.
 
     Raises:
         ClosedError: The buffer is closed.
+        ConditionError: Writers are asked to stop.
         NotFoundError: It is not there, and is not made.
     """
     key = BUFFER.str(name)
@@ -216,6 +218,8 @@ def write(
         raise NotFoundError(f"there are no lines {name!r}")
     if buffer.is_closed:
         raise ClosedError(f"the lines {name!r} are closed", "Lines.reopen opens them again")
+    if obeys and buffer.is_stopped:
+        raise ConditionError(f"the lines {name!r} ask their writers to stop")
     before = buffer.next
     if now_ns > buffer.latest_ns:  # time does not run backwards in a buffer
         buffer.latest_ns = now_ns
@@ -242,18 +246,6 @@ def write(
         _drop_hidden(tx, buffer, 2 * (buffer.next - before) + _TRIMMED_MIN)
     _put(tx, key, buffer)
     return buffer.next
-
-
-def write_unless_stopped(tx: Transaction, name: str, *args: Any) -> int:
-    """Do as `write`, unless writers are asked to stop.
-
-    Raises:
-        ConditionError: They are.
-    """
-    buffer = find(tx, name)
-    if buffer is not None and buffer.is_stopped:
-        raise ConditionError(f"the lines {name!r} ask their writers to stop")
-    return write(tx, name, *args)
 
 
 def _append(

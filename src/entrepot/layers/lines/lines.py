@@ -123,6 +123,7 @@ class Lines:
         progress: bool = False,
         patient: bool = False,
         makes: bool = True,
+        obeys: bool = False,
     ) -> LineWriter:
         """Return a text stream that writes here; give it to `print`, or to whom wants a file.
 
@@ -133,8 +134,9 @@ class Lines:
             patient: Errors are not raised: what cannot be written waits, up to a bound, and is
                 tried again; see `LineWriter.statistics`.
             makes: Make the buffer if it is not there.
+            obeys: Raise `ConditionError` when writers are asked to stop.
         """
-        made = self._new_writer(label, progress, patient, makes=makes, keeps=self)
+        made = self._new_writer(label, progress, patient, makes=makes, obeys=obeys, keeps=self)
         self._writers.add(made)
         return made
 
@@ -145,6 +147,7 @@ class Lines:
         patient: bool = False,
         *,
         makes: bool = True,
+        obeys: bool = False,
         keeps: object = None,
     ) -> LineWriter:
         return LineWriter(
@@ -154,6 +157,7 @@ class Lines:
             label=label,
             progress=progress,
             patient=patient,
+            obeys=obeys,
             keeps=keeps,
         )
 
@@ -374,7 +378,7 @@ class Lines:
         kind: Kind = LINE,
         report: Sequence[str] = (),
         *,
-        refuses_stopped: bool = False,
+        obeys: bool = False,
     ) -> Call:
         """Return a write for somebody else: for faces and gateways.
 
@@ -384,13 +388,11 @@ class Lines:
             kind: What it is.
             report: The lines of a warning or an error; of none and no text either, the partial
                 line is finished.
-            refuses_stopped: Raise `ConditionError` when writers are asked to stop.
+            obeys: Raise `ConditionError` when writers are asked to stop.
         """
         lines, rest = split(clean(text)) if text else ([clean(line) for line in report], "")
-        ends = not text
-        fn = core.write_unless_stopped if refuses_stopped else core.write
-        now_ns = time.time_ns()
-        return Call(fn, self.name, self._made, by, lines, rest, True, now_ns, kind, ends)
+        rest_of = rest, True, time.time_ns(), kind, not text, obeys
+        return Call(core.write, self.name, self._made, by, lines, *rest_of)
 
     def delete(self) -> None:
         """Remove the buffer with all that is in it. The next write makes a new one."""

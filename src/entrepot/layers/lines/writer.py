@@ -68,6 +68,7 @@ class LineWriter(io.TextIOBase):
         label: str = "",
         progress: bool = False,
         patient: bool = False,
+        obeys: bool = False,
         keeps: object = None,
     ) -> None:
         """Begin.
@@ -79,12 +80,15 @@ class LineWriter(io.TextIOBase):
             label: What the writer is called.
             progress: A carriage return goes back to the beginning of the line.
             patient: Errors are not raised: what cannot be written waits for a later write.
+            obeys: Refuse texts when writers are asked to stop.
             keeps: What must live as long as this: whoever tells it that the depot was closed.
         """
         self._keeps = keeps
         self._label = clean(label)
         self._progress = progress
         self._patient = patient
+        self.obeys = obeys
+        """Whether texts are refused when writers are asked to stop."""
         self._made = made
         self.buffer_name = name
         self._of_thread = threading.local()
@@ -145,6 +149,9 @@ class LineWriter(io.TextIOBase):
             rest,
             place.has_partial,
             time.time_ns(),
+            LINE,
+            False,
+            self.obeys,
         )
         if rest:  # with progress it may be nothing but a return: then nothing is found later
             place.has_partial = True
