@@ -32,6 +32,7 @@ QUESTIONS = (
     "nws",
     "web_api",
     "data_layer",
+    "lines",
 )
 Question = Callable[[Plan], list[Check]]
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from entrepot.executor import SpaceExecutor as SpaceExecutor
     from entrepot.layers.containers import Container as Container
     from entrepot.layers.containers import ObjectReader as ObjectReader
+    from entrepot.layers.lines import Lines as Lines
     from entrepot.layers.streams import Consumer as Consumer
     from entrepot.layers.streams import Record as Record
     from entrepot.layers.streams import Stream as Stream
@@ -66,6 +67,7 @@ __all__ = [
     "FormatError",
     "FullError",
     "LimitError",
+    "Lines",
     "NotFoundError",
     "ObjectId",
     "ObjectReader",
@@ -95,6 +97,7 @@ __version__ = "0.1.0"
 _LATER = {
     "Consumer": "entrepot.layers.streams",
     "Container": "entrepot.layers.containers",
+    "Lines": "entrepot.layers.lines",
     "ObjectReader": "entrepot.layers.containers",
     "Record": "entrepot.layers.streams",
     "SpaceExecutor": "entrepot.executor",

@@ -28,6 +28,7 @@ from entrepot import depot as depots
 from entrepot.aio_data import (
     AsyncConsumer,
     AsyncContainer,
+    AsyncLines,
     AsyncObjectReader,
     AsyncStream,
     AsyncTable,
@@ -59,6 +60,7 @@ __all__ = [
     "AsyncConsumer",
     "AsyncContainer",
     "AsyncDepot",
+    "AsyncLines",
     "AsyncObjectReader",
     "AsyncObjects",
     "AsyncProducer",
@@ -156,6 +158,30 @@ class AsyncDepot:
     async def delete_space(self, name: str) -> None:
         """Delete a workspace; see `Depot.delete_space`."""
         await asyncio.to_thread(self.sync.delete_space, name)
+
+    async def lines(
+        self,
+        name: str = "default",
+        *,
+        persistent: bool = False,
+        max_lines: int | None = None,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+    ) -> AsyncLines:
+        """Return a buffer of lines; see `Depot.lines`."""
+        found = await asyncio.to_thread(
+            self.sync.lines,
+            name,
+            persistent=persistent,
+            max_lines=max_lines,
+            max_bytes=max_bytes,
+            max_age=max_age,
+        )
+        return AsyncLines(found)
+
+    async def list_lines(self) -> list[str]:
+        """Return the names of the buffers of lines."""
+        return await asyncio.to_thread(self.sync.list_lines)
 
     async def table(self, path: str) -> AsyncTable:
         """Return a table; see `Depot.table`."""

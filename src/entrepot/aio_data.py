@@ -1,4 +1,4 @@
-"""Tables, streams and containers, awaited; made by `entrepot.aio.AsyncDepot`.
+"""Tables, streams, containers and lines, awaited; made by `entrepot.aio.AsyncDepot`.
 
 What is read by key is in memory mostly and takes microseconds: it is read at once, on the
 event loop. Whatever writes waits for a disk, so it runs in a worker thread; writes of many
@@ -11,12 +11,14 @@ What a cancelled task was writing is written or not, as if the answer had been l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
 
 from entrepot import settings
 from entrepot.layers.containers import Container, Data, Info, ObjectReader
+from entrepot.layers.lines import Entry, Lines, LinesInfo, LinesStretch
+from entrepot.layers.lines.lines import Following
 from entrepot.layers.streams import (
     Appended,
     Consumer,
@@ -38,12 +40,14 @@ from entrepot.waiting import Deadline
 __all__ = [
     "AsyncConsumer",
     "AsyncContainer",
+    "AsyncLines",
     "AsyncObjectReader",
     "AsyncStream",
     "AsyncTable",
     "AsyncTableBatch",
 ]
 
+P = ParamSpec("P")
 _PIECE_BYTES: Final = settings.MIB
 
 
@@ -503,3 +507,111 @@ class AsyncObjectReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class AsyncLines:
+    """A buffer of lines whose methods are awaited; see `entrepot.Lines`.
+
+    One in memory is written and read at once, in microseconds; one on a disk in threads.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self.sync = lines
+        """The buffer itself; `writer`, `capture` and `handler` are there."""
+        self.name = lines.name
+
+    @property
+    def persistent(self) -> bool:
+        """Whether it is in the durable tier."""
+        return self.sync.persistent
+
+    async def write(self, text: str) -> None:
+        """Write a text; see `Lines.write`."""
+        await self._run(self.sync.write, text)
+
+    async def append(self, lines: Iterable[str]) -> None:
+        """Append whole lines in one transaction; see `Lines.append`."""
+        await self._run(self.sync.append, lines)
+
+    async def warn(self, warning: Warning) -> None:
+        """Append a warning."""
+        await self._run(self.sync.warn, warning)
+
+    async def fail(self, error: BaseException) -> None:
+        """Append an error, with its traceback."""
+        await self._run(self.sync.fail, error)
+
+    async def read(
+        self,
+        last: int | None = None,
+        *,
+        since: int | None = None,
+        limit: int = 10_000,
+        partial: bool = False,
+    ) -> LinesStretch:
+        """Return entries, oldest first, without waiting; see `Lines.read`."""
+        return self.sync.read(last, since=since, limit=limit, partial=partial)
+
+    def tail(
+        self, last: int = 0, *, since: int | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Entry]:
+        """Yield entries as they come; see `Lines.tail`."""
+        return self._tail(self.sync.following(last, since), timeout)
+
+    async def _tail(self, following: Following, timeout: float | None) -> AsyncIterator[Entry]:
+        deadline = Deadline(timeout)
+        engine = self.sync.engine
+        while True:
+            seen = engine.listen(following.bells)
+            entries = following.take()
+            if entries:
+                for entry in entries:
+                    yield entry
+                await asyncio.sleep(0)  # busy lines leave other tasks their turn
+                deadline = Deadline(timeout)
+                continue
+            if following.has_ended or deadline.left() == 0:
+                return
+            await engine.wait_async(following.bells, seen, deadline.left())
+
+    async def info(self) -> LinesInfo:
+        """Return what the buffer is."""
+        return self.sync.info()
+
+    async def new_line(self) -> None:
+        """Finish the partial lines of all writers."""
+        await self._run(self.sync.new_line)
+
+    async def clear(self) -> None:
+        """Drop all entries and partial lines; numbers go on."""
+        await asyncio.to_thread(self.sync.clear)
+
+    async def trim(self) -> None:
+        """Drop what is too old."""
+        await asyncio.to_thread(self.sync.trim)
+
+    async def stop(self) -> None:
+        """Ask writers to stop; see `Lines.stop`."""
+        await self._run(self.sync.stop)
+
+    async def resume(self) -> None:
+        """Undo `stop`."""
+        await self._run(self.sync.resume)
+
+    async def close(self) -> None:
+        """Refuse further lines; see `Lines.close`."""
+        await self._run(self.sync.close)
+
+    async def reopen(self) -> None:
+        """Undo `close`."""
+        await self._run(self.sync.reopen)
+
+    async def delete(self) -> None:
+        """Remove the buffer with all that is in it."""
+        await asyncio.to_thread(self.sync.delete)
+
+    async def _run(self, fn: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.sync.persistent:
+            await asyncio.to_thread(fn, *args, **kwargs)
+        else:
+            fn(*args, **kwargs)

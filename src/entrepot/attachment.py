@@ -46,7 +46,7 @@ from entrepot.errors import (
     OutOfMemoryError,
     UnavailableError,
 )
-from entrepot.layers import containers, streams
+from entrepot.layers import containers, lines, streams
 from entrepot.layers.objects import OBJECT, chunks
 from entrepot.layers.spaces import spaces, workspaces
 from entrepot.layers.tier import Tier
@@ -120,6 +120,7 @@ class Attachment:
         self._opened.callback(self.arena.forget)
         self.volatile = Tier(self.engine, self.arena, Ids(self.engine), None, (spaces.sweep,))
         spaces.register(self.volatile)
+        lines.register(self.engine)
         chunks.register(self.volatile)
         self._inode = self._find_inode()
         self.reap()
@@ -180,6 +181,7 @@ class Attachment:
             tier = Tier(engine, PagedBulk(engine, ids), ids, files, _SWEEPERS)
             spaces.register(tier)
             engine.on_release("consumer", streams.release)
+            lines.register(engine)
             with contextlib.suppress(DiskFullError):  # what is there can be read: later, then
                 engine.reap()
                 tier.sweep()
@@ -408,7 +410,9 @@ def _remove_tree(directory: Path) -> None:
 
 
 def _is_empty(tx: Transaction) -> bool:
-    return not tx.range(OBJECT.begin, OBJECT.end, limit=1) and not workspaces.has_any(tx)
+    if tx.range(OBJECT.begin, OBJECT.end, limit=1):
+        return False
+    return not workspaces.has_any(tx) and not lines.has_any(tx)
 
 
 # The registry of this process.

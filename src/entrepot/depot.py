@@ -18,9 +18,11 @@ from entrepot.engine import held
 from entrepot.engine.lmdb import Slot, slots
 from entrepot.engine.lmdb.environment import is_stopped
 from entrepot.engine.lmdb.locks import root_lock
-from entrepot.errors import ClosedError, LimitError
+from entrepot.errors import ClosedError, ConflictError, LimitError
 from entrepot.layers import containers, entries, streams
+from entrepot.layers import lines as line_buffers
 from entrepot.layers.containers import Container
+from entrepot.layers.lines import Lines
 from entrepot.layers.objects import Objects
 from entrepot.layers.spaces import Client, Space, SpaceInfo, Spaces, workspaces
 from entrepot.layers.streams import Stream
@@ -291,6 +293,59 @@ class Depot:
         self.attached.check_place()
         return Client(self._spaces, label, self._opened.add)
 
+    def lines(
+        self,
+        name: str = "default",
+        *,
+        persistent: bool = False,
+        max_lines: int | None = None,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+    ) -> Lines:
+        """Return a buffer of lines, warnings and errors of many processes.
+
+        The first write makes it. Bounds that are given replace those that it had.
+
+        Args:
+            name: Which one.
+            persistent: Make it in the durable tier, where what is acknowledged survives a
+                reboot; each write then waits for the disk. One that exists stays where it is.
+            max_lines: Most entries; the oldest go. By default 10,000.
+            max_bytes: Most bytes, likewise. By default 16 MiB.
+            max_age: How long entries are kept, in seconds. By default as long as there is room.
+
+        Raises:
+            ConflictError: `persistent` is set, and it exists and is not.
+            LimitError: The name or a bound cannot be.
+        """
+        attached = self.attached
+        attached.check_place()
+        line_buffers.check_name(name)
+        tier = attached.volatile
+        is_volatile = tier.engine.read(line_buffers.find, name) is not None
+        if persistent and is_volatile:
+            raise ConflictError(
+                f"the lines {name!r} are in memory, and are to be persistent", "delete them first"
+            )
+        if persistent or (
+            not is_volatile
+            and attached.has_durable()
+            and attached.durable().engine.read(line_buffers.find, name) is not None
+        ):
+            tier = attached.durable()
+        return self._open(
+            Lines(tier, name, max_lines=max_lines, max_bytes=max_bytes, max_age=max_age)
+        )
+
+    def list_lines(self) -> list[str]:
+        """Return the names of the buffers of lines."""
+        attached = self.attached
+        attached.check_place()
+        if attached.has_durable():
+            attached.durable()
+        found = [tier.engine.read(line_buffers.list_buffers) for tier in attached.tiers()]
+        return sorted({name for buffers in found for name, _ in buffers})
+
     # The data layer, on disk.
 
     def table(self, path: str) -> Table:
@@ -451,6 +506,7 @@ class Depot:
             problems += tier.engine.read(workspaces.check)
             problems += tier.engine.read(entries.check)
             problems += tier.engine.read(streams.check)
+            problems += tier.engine.read(line_buffers.check)
             if tier.files is not None:
                 problems += tier.files.check(entries.used_files)
         problems += self.objects.check()

@@ -123,6 +123,23 @@ HTTP_UPLOADS_MAX: Final = 32
 HTTP_LOG_BYTES_MAX: Final = 64 * KIB
 """Of the access log, what waits to be written."""
 
+LINE_CHARS_MAX: Final = 1 * MIB
+"""A longer line becomes several."""
+LINES_DEFAULT: Final = 10_000
+LINES_MAX: Final = 100_000_000
+LINES_BYTES_DEFAULT: Final = 16 * MIB
+"""All entries of a buffer of lines together."""
+LINES_WRITE_CHARS_MAX: Final = 32 * MIB
+"""Of what is written to a buffer at once."""
+LINES_BODY_BYTES_MAX: Final = 8 * MIB
+"""Of a request that writes lines."""
+LINE_BUFFERS_MAX: Final = 10_000
+"""Of those that a gateway makes."""
+PARTIAL_LINES_MAX: Final = 1000
+"""Of writers of one buffer that have not finished a line; of more, the oldest are finished."""
+LINES_QUEUE_CHARS_MAX: Final = 1 * MIB
+"""What a writer keeps that cannot write just now; what comes then is dropped, and counted."""
+
 ENTRY_NAME_CHARS_MAX: Final = 255
 """Of one part of a path, and of the name of a container."""
 BODY_INLINE_BYTES_MAX: Final = 64 * KIB

@@ -26,7 +26,7 @@ from entrepot.engine.ids import Ids
 from entrepot.engine.keys import Prefix, unpack
 from entrepot.engine.memory import MemoryEngine, MemoryStore
 from entrepot.engine.protocol import Transaction
-from entrepot.layers import values
+from entrepot.layers import lines, values
 from entrepot.layers.objects import OBJECT, Objects
 from entrepot.layers.spaces import Space, Spaces, VariableInfo, core, records, spaces, workspaces
 from entrepot.layers.tier import Tier
@@ -46,6 +46,7 @@ __all__ = [
     "tier",
 ]
 
+LINES = ("lines", "lines-block", "lines-partial")
 KINDS = ("memory", "volatile", "durable")
 """The executable specification; LMDB and arena in memory; LMDB on disk."""
 
@@ -86,6 +87,7 @@ def problems_of(tier: Tier) -> list[str]:
     return [
         *tier.engine.read(bulk.check),
         *tier.engine.read(workspaces.check),
+        *tier.engine.read(lines.check),
         *Objects(tier).check(),
         *tier.engine.read(wrong_users),
     ]
@@ -147,9 +149,11 @@ def assert_nothing_is_left(rig: Rig) -> None:
         rig.spaces.delete(info.name)
     rig.objects.delete([info.id for info in rig.objects.list()], force=True)
     spaces.sweep(rig.tier)
+    for name, _ in engine.read(lines.list_buffers):
+        lines.Lines(rig.tier, name).delete()
     assert rig.objects.names() == {}
     assert problems_of(rig.tier) == []
-    for layer in ("object", "user", "name", "named", "space", "blob", "paged", "page"):
+    for layer in ("object", "user", "name", "named", "space", "blob", "paged", "page", *LINES):
         prefix = Prefix(layer)
         left = engine.read(
             lambda tx, p=prefix: [unpack(key) for key, _ in tx.range(p.begin, p.end)]
@@ -166,6 +170,7 @@ def memory_tier(store: MemoryStore | None = None, *, name: str = "volatile") -> 
     ids = Ids(engine)
     tier = Tier(engine, PagedBulk(engine, ids), ids)
     spaces.register(tier)
+    lines.register(engine)
     return tier
 
 

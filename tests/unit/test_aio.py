@@ -28,6 +28,7 @@ from entrepot.errors import (
     WaitTimeoutError,
 )
 from entrepot.layers.containers import Container
+from entrepot.layers.lines import Lines
 from entrepot.layers.objects import Objects
 from entrepot.layers.spaces import Claim, Producer, Space, Values
 from entrepot.layers.streams import Consumer, Stream
@@ -131,6 +132,17 @@ INNER = {
         "look",
     },
     Consumer: {"bells", "must_share", "share", "take", "at"},
+    Lines: {
+        "use",
+        "tier",
+        "writer",
+        "own_writer",
+        "own",
+        "writing",
+        "capture",
+        "handler",
+        "following",
+    },
     Container: {
         "swept",
         "use",
@@ -156,6 +168,7 @@ TWINS = [
     (Stream, aio.AsyncStream, set()),
     (Consumer, aio.AsyncConsumer, set()),
     (Container, aio.AsyncContainer, set()),
+    (Lines, aio.AsyncLines, set()),
 ]
 
 

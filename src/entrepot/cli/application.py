@@ -26,6 +26,7 @@ COMMANDS = {
     "table": "Look at tables and change them; import and export files.",
     "stream": "Look at streams; append and follow records.",
     "container": "Look at containers; put, get and remove objects.",
+    "tail": "Print the lines that programs write to a buffer, and follow them.",
     "stat": "Show the figures of a depot, or all about one thing in it.",
     "top": "Watch memory, processes and spaces live.",
     "gc": "Give back what dead processes held.",

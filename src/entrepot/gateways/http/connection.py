@@ -53,6 +53,7 @@ _KNOWN: Final = frozenset(
     (
         b"authorization",
         b"content-length",
+        b"content-type",
         b"expect",
         b"range",
         b"transfer-encoding",

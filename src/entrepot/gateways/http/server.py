@@ -27,6 +27,7 @@ from entrepot.gateways.http.connection import Connection
 from entrepot.gateways.http.credentials import key_of
 from entrepot.gateways.http.gathering import Gathering
 from entrepot.gateways.http.handles import Handles
+from entrepot.gateways.http.lines import LineBuffers
 from entrepot.gateways.http.messages import (
     JSON,
     TEXT,
@@ -38,7 +39,7 @@ from entrepot.gateways.http.messages import (
     refuse,
 )
 from entrepot.gateways.http.meter import new_meter
-from entrepot.gateways.http.routes import ALL, LIST_CONTAINERS, READ, Route, find_route
+from entrepot.gateways.http.routes import ALL, LIST_CONTAINERS, READ, WRITE, Route, find_route
 from entrepot.gateways.http.targets import read_target
 from entrepot.gateways.http.uploads import VanishedError
 from entrepot.gateways.loops import Wakefulness, new_loop
@@ -113,6 +114,9 @@ class HttpGateway:
             b"/healthz": Route("health", _health, "container"),
             b"/metrics": Route("metrics", self._metrics, "container"),
         }
+        self._lines = LineBuffers(depot)
+        self._read_lines = Route("read_lines", self._lines.run, "container")
+        self._write_lines = Route("write_lines", self._lines.run, "container", WRITE)
         self._list = Route("list_containers", _list_containers, "container")
         self.loop = new_loop()
         self.wakefulness = Wakefulness(self.loop)
@@ -182,6 +186,10 @@ class HttpGateway:
             request.route = own
             if own.run is _health:
                 return
+        elif (lines := self._lines.name_of(request)) is not None:
+            self._lines.begin(request, lines)
+            reads = request.method in (b"GET", b"HEAD")
+            request.route = self._read_lines if reads else self._write_lines
         else:
             read_target(request)
             route = find_route(request)

@@ -1,0 +1,316 @@
+"""A writer of lines: a text stream that stands in for a file, such as `sys.stdout`."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from entrepot import settings
+from entrepot.errors import ClosedError, EntrepotError, NotFoundError, TypeMismatchError
+from entrepot.layers.lines import core
+from entrepot.layers.lines.core import By
+from entrepot.layers.lines.records import ERROR, LINE, WARNING, Buffer, Kind, Origin
+from entrepot.layers.lines.texts import clean, report_of, split
+from entrepot.layers.tier import Tier
+
+__all__ = ["LineWriter", "WriterStatistics", "host_name"]
+
+_RETRY_S: Final = 0.05
+_RETRY_S_MAX: Final = 5.0
+
+
+def host_name() -> str:
+    """Return what this machine is called."""
+    return os.uname().nodename
+
+
+@dataclass(frozen=True, slots=True)
+class WriterStatistics:
+    """What a patient writer could not write."""
+
+    waiting: int
+    """Pieces of text that wait to be written."""
+    dropped: int
+    """Pieces that were given up, as too much waited."""
+
+
+class _Place:
+    """A thread's own place in a buffer: its partial line."""
+
+    __slots__ = ("by", "has_partial", "pid")
+
+    def __init__(self, by: By, pid: int) -> None:
+        self.by = by
+        self.pid = pid
+        self.has_partial = False
+
+
+class LineWriter(io.TextIOBase):
+    """A text stream into a buffer of lines. Made by `Lines.writer`.
+
+    What is written is there for all readers when `write` returns. Each thread has a partial
+    line of its own, and so has a forked child, so that texts never mix within a line. When a
+    process dies, its partial lines become lines.
+    """
+
+    def __init__(
+        self,
+        tier: Tier,
+        name: str,
+        made: Buffer | None,
+        *,
+        label: str = "",
+        progress: bool = False,
+        patient: bool = False,
+        obeys: bool = False,
+        keeps: object = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            tier: Where the buffer is.
+            name: The buffer.
+            made: What it is, if it is not there; None: it is not made.
+            label: What the writer is called.
+            progress: A carriage return goes back to the beginning of the line.
+            patient: Errors are not raised: what cannot be written waits for a later write.
+            obeys: Refuse texts when writers are asked to stop.
+            keeps: What must live as long as this: whoever tells it that the depot was closed.
+        """
+        self._keeps = keeps
+        self._label = clean(label)
+        self._progress = progress
+        self._patient = patient
+        self.obeys = obeys
+        """Whether texts are refused when writers are asked to stop."""
+        self._made = made
+        self.buffer_name = name
+        self._of_thread = threading.local()
+        self._unfinished: set[_Place] = set()
+        """Those that have partial lines."""
+        self._queue: deque[Callable[[], object]] = deque()
+        self._queued_chars = 0
+        self._dropped = 0
+        self._retry_s = 0.0
+        self._retry_at = 0.0
+        self.use(tier)
+
+    def use(self, tier: Any) -> None:
+        """Work on this tier: for the depot, when it closes."""
+        self._tier = tier
+        engine = tier.engine
+        self._commit: Callable[..., Any]
+        if engine is not tier and engine.name == "volatile":
+            self._commit = engine.write
+        else:  # on a disk threads share a commit; of a closed depot even asking for it raises
+            self._commit = self._commit_together
+
+    def _commit_together(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._tier.commits.write(fn, *args)
+
+    # Writing.
+
+    def write(self, data: str, /) -> int:
+        """Write a text; return how many characters it has.
+
+        Raises:
+            ClosedError: The writer, the buffer or the depot is closed.
+            OutOfMemoryError: There is no room.
+            TypeMismatchError: It is no string.
+        """
+        if type(data) is not str and not isinstance(data, str):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+            raise TypeMismatchError(f"a line is a string, not {data!r:.50}")
+        if self.closed:
+            raise ClosedError(f"this writer of the lines {self.buffer_name!r} is closed")
+        if data:
+            if len(data) > settings.LINES_WRITE_CHARS_MAX:
+                step = settings.LINES_WRITE_CHARS_MAX
+                for at in range(0, len(data), step):
+                    self.write(data[at : at + step])
+            else:
+                self._do(len(data), self._write, clean(data))
+        return len(data)
+
+    def _write(self, data: str) -> None:
+        place = self._place()
+        lines, rest = split(data, progress=self._progress)
+        self._commit(
+            core.write,
+            self.buffer_name,
+            self._made,
+            place.by,
+            lines,
+            rest,
+            place.has_partial,
+            time.time_ns(),
+            LINE,
+            False,
+            self.obeys,
+        )
+        if rest:  # with progress it may be nothing but a return: then nothing is found later
+            place.has_partial = True
+            self._unfinished.add(place)
+        elif place.has_partial and lines:
+            place.has_partial = False
+            self._unfinished.discard(place)
+
+    def writelines(self, lines: Iterable[str], /) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] of a text stream they are strings
+        """Write texts, as one: those that are to be lines end with a line feed."""
+        self.write("".join(lines))
+
+    def add(self, kind: Kind, texts: Sequence[str]) -> None:
+        """Append whole lines, or the report of a warning or an error, after the partial line.
+
+        Raises:
+            ClosedError: The writer, the buffer or the depot is closed.
+        """
+        if self.closed:
+            raise ClosedError(f"this writer of the lines {self.buffer_name!r} is closed")
+        self._do(sum(map(len, texts)), self._add, kind, [clean(text) for text in texts])
+
+    def _add(self, kind: Kind, texts: Sequence[str]) -> None:
+        self._add_at(self._place(), kind, texts)
+
+    def _add_at(self, place: _Place, kind: Kind, texts: Sequence[str]) -> None:
+        self._commit(
+            core.write,
+            self.buffer_name,
+            self._made,
+            place.by,
+            texts,
+            "",
+            place.has_partial,
+            time.time_ns(),
+            kind,
+            True,
+        )
+        place.has_partial = False
+        self._unfinished.discard(place)
+
+    def warn(self, warning: Warning) -> None:
+        """Append a warning, as `add`."""
+        self.add(WARNING, report_of(warning))
+
+    def fail(self, error: BaseException) -> None:
+        """Append an error with its traceback, as `add`."""
+        self.add(ERROR, report_of(error))
+
+    def new_line(self) -> None:
+        """Finish this thread's partial line, if there is one."""
+        if self._place().has_partial:
+            self.add(LINE, [])
+
+    @property
+    def has_partial(self) -> bool:
+        """Whether this thread has a partial line."""
+        return self._place().has_partial
+
+    def _place(self) -> _Place:
+        place: _Place | None = getattr(self._of_thread, "place", None)
+        pid = os.getpid()
+        if place is None or place.pid != pid:  # the first time in this thread, or a forked child
+            origin = Origin(host_name(), pid, self._label)
+            session = self._tier.engine.session.id
+            place = _Place(By(origin, self._tier.ids.next(), session, self._progress), pid)
+            self._of_thread.place = place
+        return place
+
+    # Patience.
+
+    def _do(self, chars: int, fn: Callable[..., None], *args: Any) -> None:
+        """Do a write now, behind those that wait; if it fails and we are patient, later."""
+        if not self._patient:
+            fn(*args)
+            return
+        if self._queue and (time.monotonic() < self._retry_at or not self._catch_up()):
+            self._keep(chars, fn, args)
+            return
+        try:
+            fn(*args)
+        except EntrepotError:
+            self._fall_back()
+            self._keep(chars, fn, args)
+
+    def _keep(self, chars: int, fn: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if self._queued_chars + chars > settings.LINES_QUEUE_CHARS_MAX:
+            self._dropped += 1
+            return
+        self._queued_chars += chars
+        self._queue.append(lambda: fn(*args))
+
+    def _catch_up(self) -> bool:
+        """Write what waits; tell whether nothing is left of it."""
+        while self._queue:
+            try:
+                self._queue[0]()
+            except EntrepotError:
+                self._fall_back()
+                return False
+            self._queue.popleft()
+        self._queued_chars, self._retry_s = 0, 0.0
+        return True
+
+    def _fall_back(self) -> None:
+        self._retry_s = min(max(2 * self._retry_s, _RETRY_S), _RETRY_S_MAX)
+        self._retry_at = time.monotonic() + self._retry_s
+
+    def statistics(self) -> WriterStatistics:
+        """Return what could not be written."""
+        return WriterStatistics(len(self._queue), self._dropped)
+
+    # As a file.
+
+    encoding = "utf-8"  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType] a constant serves as well as a property
+    errors = "backslashreplace"  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType] see above
+
+    @property
+    def name(self) -> str:
+        """What files are called in messages."""
+        return f"<lines {self.buffer_name!r}>"
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def isatty(self) -> bool:
+        """Return False."""
+        return False
+
+    def flush(self) -> None:
+        """Write what waits, if something does; all else is written already."""
+        if self._patient and self._queue and not self.closed:
+            self._catch_up()
+
+    def close(self) -> None:
+        """Finish the partial lines of all threads; may be repeated.
+
+        What is waiting is tried once more; what cannot be written then is dropped, and counted.
+        """
+        if self.closed:
+            return
+        try:
+            if self._queue and not self._catch_up():
+                self._dropped += len(self._queue)
+            self._end()
+        except (ClosedError, NotFoundError):
+            pass  # with the buffer or the depot, all partial lines were finished
+        except EntrepotError:
+            if not self._patient:
+                raise
+        finally:
+            super().close()
+
+    def _end(self) -> None:
+        pid = os.getpid()
+        for place in list(self._unfinished):
+            if place.pid == pid:  # a parent's is the parent's
+                self._add_at(place, LINE, [])
+
+    def __del__(self) -> None:
+        """Leave the partial line to whoever finishes those of the dead: this may be any moment."""
