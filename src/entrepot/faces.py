@@ -20,7 +20,7 @@ from entrepot.errors import NotFoundError
 
 __all__ = ["FACES", "VARIABLE", "bind", "bind_from_environment"]
 
-FACES = {"vineyard": "entrepot.vineyard", "nws": "entrepot.nws", "v3io": "entrepot.v3io"}
+FACES = {name: f"entrepot.{name}" for name in ("vineyard", "nws", "v3io", "proxystore")}
 """Original's name -> our face."""
 VARIABLE = "ENTREPOT_RUN_AS"
 """Names the faces for child processes, whose interpreters read it when they start."""

@@ -1,4 +1,4 @@
-"""ProxyStore's Python API on a depot: change `import proxystore` to `import entrepot.proxystore`."""
+"""ProxyStore's Python API on a depot: import from `entrepot.proxystore`, not `proxystore`."""
 
 from __future__ import annotations
 

@@ -164,6 +164,9 @@ def _array_of(view: memoryview) -> Any:
     at = begin + size
     if count and dtype.itemsize:
         flat: Any = np.frombuffer(view, dtype, count, at)
+        if not flat.flags.aligned:  # it lay in a catalog: it is small
+            flat = flat.copy()
+            flat.flags.writeable = False
     else:
         flat = np.empty(count, dtype)
         flat.flags.writeable = False

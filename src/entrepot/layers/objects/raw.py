@@ -55,9 +55,7 @@ class RawBytes:
     def put_many(self, many: Sequence[Parts]) -> list[int]:
         """Store several, all or none, in one transaction; return their ids in order."""
         with ExitStack() as stack:
-            planned: list[_Planned] = []
-            for parts in many:
-                planned.append((self._ids.next(), self._plan(stack, parts)))
+            planned = [(self._ids.next(), self._plan(stack, parts)) for parts in many]
             self._engine.write(self._store, planned, False)
         return [number for number, _ in planned]
 

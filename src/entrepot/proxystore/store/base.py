@@ -133,7 +133,7 @@ class Store(Generic[ConnectorT]):
         return StoreConfig(
             name=self._name,
             connector=ConnectorConfig(
-                kind=path_of(type(self._any)), options=dict(self._any.config())
+                kind=path_of(_class_of(self._any)), options=dict(self._any.config())
             ),
             serializer=self._serializer,
             deserializer=self._deserializer,
@@ -242,7 +242,7 @@ class Store(Generic[ConnectorT]):
         Raises:
             NotImplementedError: The connector promises none.
         """
-        if not isinstance(self._any, DeferrableConnector):
+        if not isinstance(self.connector, DeferrableConnector):
             raise _not_deferrable(self._any)
         body = _joined(self._parts(obj, serializer))
         with self._turn:
@@ -299,7 +299,7 @@ class Store(Generic[ConnectorT]):
         found = {key: self.cache.get(key, _MISSING) for key in keys}
         unmet = [key for key, obj in found.items() if obj is _MISSING]
         with self._turn:
-            bodies = self._any.get_batch(unmet) if unmet else []
+            bodies: list[Any] = self._any.get_batch(unmet) if unmet else []
         for key, body in zip(unmet, bodies, strict=True):
             found[key] = None if body is None else self._object(body, deserializer)
             if body is not None:
@@ -503,7 +503,7 @@ class Store(Generic[ConnectorT]):
         Raises:
             NotImplementedError: The connector promises no keys.
         """
-        if not isinstance(self._any, DeferrableConnector):
+        if not isinstance(self.connector, DeferrableConnector):
             raise _not_deferrable(self._any)
         factory: PollingStoreFactory[Any] = PollingStoreFactory(
             self._any.new_key(),
@@ -555,6 +555,10 @@ class Store(Generic[ConnectorT]):
         if held:
             return Proxy(factory, cache_defaults=True, target=target)
         return Proxy(factory)
+
+
+def _class_of(connector: object) -> type[Any]:
+    return type(connector)
 
 
 def _joined(parts: Sequence[bytes | memoryview]) -> BytesLike:

@@ -87,7 +87,7 @@ class StoreExecutor(Executor):
         self._evict_after(future, keys)
         return future
 
-    def map(
+    def map(  # pyright: ignore[reportIncompatibleMethodOverride] the name is proxystore's
         self, function: Callable[..., Any], *iterables: Iterable[Any], **kwargs: Any
     ) -> Iterator[Any]:
         """Call a function for each of the items; return results, or proxies, in order.
@@ -126,7 +126,10 @@ class StoreExecutor(Executor):
 
     def _evict_after(self, future: Any, keys: list[Any]) -> None:
         if keys and self.ownership:
-            future.add_done_callback(lambda _: self._evict(keys))
+            future.add_done_callback(partial(self._evict_done, keys))
+
+    def _evict_done(self, keys: list[Any], future: Any) -> None:
+        self._evict(keys)
 
     def _results(self, results: Any, keys: list[Any]) -> Iterator[Any]:
         if hasattr(self.executor, "gather"):  # a client of Dask

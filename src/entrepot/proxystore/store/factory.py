@@ -71,6 +71,7 @@ class StoreFactory(Generic[T]):
         self._obj_future: _Future[T] | None = None
 
     def __call__(self) -> T:
+        """Get the object, or wait for the thread that does."""
         store = self.get_store()
         began = time.perf_counter()
         future, self._obj_future = self._obj_future, None

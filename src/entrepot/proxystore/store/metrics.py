@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -148,6 +148,5 @@ def _identity(key_or_proxy: Any) -> Hashable:
     if isinstance(key_or_proxy, Proxy):
         factory: Any = get_factory(cast("Proxy[Any]", key_or_proxy))
         return factory.key
-    if isinstance(key_or_proxy, Sequence) and not hasattr(type(key_or_proxy), "_fields"):
-        return tuple(cast("Sequence[Any]", key_or_proxy))
-    return key_or_proxy
+    # The keys of a batch are a list; one key is a tuple.
+    return tuple(cast("list[Any]", key_or_proxy)) if type(key_or_proxy) is list else key_or_proxy

@@ -156,7 +156,7 @@ class BaseRefProxy(Proxy[T]):
         _, state = super().__reduce__()
         invalidate(self)
         loan = self.__ref_loan__
-        if loan is not None and type(self) is OwnedProxy:
+        if loan is not None and isinstance(self, OwnedProxy):
             loan.is_owned = False  # whoever loads it is the owner
             _owned.discard(loan)
         return _make_reference, (type(self).__name__, *state)

@@ -37,7 +37,7 @@ def get_store(val: str | Proxy[Any]) -> Store[Any] | None:
     from entrepot.proxystore.store.factory import StoreFactory
 
     if isinstance(val, Proxy):
-        factory: Any = get_factory(cast("Proxy[Any]", val))
+        factory: Any = get_factory(val)
         if not isinstance(factory, StoreFactory):
             raise ProxyStoreFactoryError(
                 "The proxy must contain a factory with type StoreFactory. "

@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from entrepot.proxystore.proxy import Proxy, extract
-from entrepot.proxystore.store.registry import get_or_create_store
+from entrepot.proxystore.store.base import Store
+from entrepot.proxystore.store.registry import get_or_create_store, unregister_store
 from entrepot.proxystore.stream.events import (
     EndOfStreamEvent,
     Event,
     EventBatch,
     NewObjectEvent,
+    NewObjectKeyEvent,
     bytes_to_event,
 )
 from entrepot.proxystore.stream.filters import NullFilter
@@ -38,6 +40,7 @@ class StreamConsumer(Generic[T]):
         self._filter = filter_ or NullFilter()
         self._events: deque[Event] = deque()
         self._is_over = False
+        self._stores: dict[str, Store[Any]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -60,11 +63,16 @@ class StreamConsumer(Generic[T]):
         """End.
 
         Args:
-            stores: Nothing to do: stores belong to the process.
+            stores: Close the stores of the objects that came.
             subscriber: Close the broker.
         """
         if subscriber:
             self._subscriber.close()
+        if stores:
+            for store in self._stores.values():
+                unregister_store(store)
+                store.close()
+            self._stores.clear()
 
     def next(self) -> Proxy[T] | T:
         """Wait for the next object; return a proxy of it, or itself if it came without a store.
@@ -91,7 +99,7 @@ class StreamConsumer(Generic[T]):
         event = self._next_event()
         if isinstance(event, NewObjectEvent):
             return event.metadata, event.obj
-        store = get_or_create_store(event.store_config)
+        store = self._store_of(event)
         return event.metadata, store.proxy_from_key(event.get_key(), evict=event.evict)
 
     def next_object_with_metadata(self) -> tuple[dict[str, Any], T]:
@@ -139,9 +147,14 @@ class StreamConsumer(Generic[T]):
                 if not self._filter(event.metadata):
                     return event
                 if not isinstance(event, NewObjectEvent) and event.evict:
-                    get_or_create_store(event.store_config).evict(event.get_key())
+                    self._store_of(event).evict(event.get_key())
             self._events.extend(self._receive().events)
         raise StopIteration
+
+    def _store_of(self, event: NewObjectKeyEvent) -> Store[Any]:
+        store = get_or_create_store(event.store_config)
+        self._stores[store.name] = store
+        return store
 
     def _receive(self) -> EventBatch:
         if isinstance(self._subscriber, EventSubscriber):
