@@ -93,7 +93,16 @@ class RawBytes:
         """Tell whether there is such an object."""
         return self._engine.get(object_key(id)) is not None
 
-    def delete(self, ids: Sequence[int]) -> int:
+    def delete(self, id: int) -> None:
+        """Delete an object; one that does not exist is passed over.
+
+        Raises:
+            ConflictError: It is a member of a tree.
+        """
+        if self._engine.write(core.delete_value, self._bulk, id) is None:
+            self.delete_many((id,))
+
+    def delete_many(self, ids: Sequence[int]) -> int:
         """Delete objects; return how many are gone. Those that do not exist are passed over.
 
         Raises:

@@ -91,7 +91,7 @@ class DepotConnector:
         if depot is None or raw is None:
             return
         if (self.clear if clear is None else clear) and self._mine:
-            raw.delete(list(self._mine))
+            raw.delete_many(list(self._mine))
         self._mine.clear()
         self._depot = self._raw = None
         depot.close()
@@ -117,7 +117,7 @@ class DepotConnector:
             ConflictError: It was made a member of another object.
         """
         number = _number(key)
-        self._bytes().delete((number,))
+        self._bytes().delete(number)
         self._mine.discard(number)
 
     def exists(self, key: DepotKey) -> bool:
