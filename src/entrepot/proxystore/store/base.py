@@ -162,7 +162,7 @@ class Store(Generic[ConnectorT]):
         )
 
     def close(self, *args: Any, **kwargs: Any) -> None:
-        """Close the connector, and forget the name; may be repeated.
+        """Close the connector, and forget the name and the cache; may be repeated.
 
         Args:
             *args: For the connector.
@@ -170,6 +170,7 @@ class Store(Generic[ConnectorT]):
         """
         if self._register and registry.get_store(self._name) is self:
             registry.unregister_store(self)
+        self.cache.clear()
         self._any.close(*args, **kwargs)
 
     # Objects.

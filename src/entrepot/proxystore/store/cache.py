@@ -29,6 +29,11 @@ class LRUCache(Generic[KeyT, ValueT]):
         self._lock = threading.Lock()
         self._data: OrderedDict[KeyT, ValueT] = OrderedDict()
 
+    def clear(self) -> None:
+        """Forget all objects."""
+        with self._lock:
+            self._data.clear()
+
     def evict(self, key: KeyT) -> None:
         """Forget an object."""
         with self._lock:
