@@ -194,7 +194,7 @@ def _parsed(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
 
 def _is_pandas(obj: object) -> bool:
     pandas: Any = sys.modules.get("pandas")
-    return pandas is not None and isinstance(obj, (pandas.DataFrame, pandas.Series, pandas.Index))
+    return pandas is not None and isinstance(obj, pandas.DataFrame)
 
 
 def _pickled(obj: Any, form: bytes) -> list[bytes | memoryview]:

@@ -152,11 +152,12 @@ class BaseRefProxy(Proxy[T]):
         self.__ref_validity__.check()
         _, state = super().__reduce__()
         invalidate(self)
+        kind: Any = type(self)  # isinstance() would want the object
         loan = self.__ref_loan__
-        if loan is not None and isinstance(self, OwnedProxy):
+        if loan is not None and kind is OwnedProxy:
             loan.is_owned = False  # whoever loads it is the owner
             _owned.discard(loan)
-        return _make_reference, (type(self).__name__, *state)
+        return _make_reference, (kind.__name__, *state)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return self.__reduce__()
