@@ -30,6 +30,7 @@ QUESTIONS = (
     "startup",
     "vineyard_face",
     "nws",
+    "proxies",
 )
 Question = Callable[[Plan], list[Check]]
 

@@ -29,6 +29,12 @@ SAYS = {
         "in the process: {'number': 2}",
         "results: [3, 2, 1, 0, 1, 2]",
     ],
+    "12_proxies": [
+        "is an array: True and a proxy: True",
+        "means: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]",
+        "kept: 42",
+        "an OwnedProxy of 6000000.0",
+    ],
 }
 
 
