@@ -80,8 +80,8 @@ USES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "array of": (np.arange(3), lambda p: np.asarray(p).sum()),
     "matrix": (np.eye(2), lambda p: (p @ p).tolist()),
     "class": ([1], lambda p: p.__class__),
-    "doc": (len, lambda p: callable(p)),
-    "concat": ([1], lambda p: [2] + p + [3]),
+    "callable": (len, callable),
+    "unpack": ([1], lambda p: [*p, 3]),
 }
 
 
@@ -115,7 +115,7 @@ def test_a_proxy_can_be_entered_and_awaited(tmp_path: Path) -> None:
         return 5
 
     async def main() -> int:
-        proxy: Awaitable[int] = Proxy(lambda: answer())  # pyright: ignore[reportAssignmentType] of one
+        proxy: Awaitable[int] = Proxy(answer)  # pyright: ignore[reportAssignmentType] of one
         return await proxy
 
     assert asyncio.run(main()) == 5
