@@ -33,6 +33,7 @@ QUESTIONS = (
     "web_api",
     "data_layer",
     "lines",
+    "proxies",
 )
 Question = Callable[[Plan], list[Check]]
 

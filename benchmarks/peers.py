@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
+import socket
 import subprocess
 import tempfile
 import time
@@ -33,6 +34,7 @@ __all__ = [
     "manager_server",
     "peers",
     "redis_client",
+    "redis_on_port",
     "redis_queue",
     "redis_server",
     "vineyard_client",
@@ -85,6 +87,26 @@ def redis_server(*, durable: bool = False) -> Generator[str]:
         command += ["--appendfsync", "always"]
         with _running(command, ready=_redis_answers(path)):
             yield path
+
+
+@contextmanager
+def redis_on_port(port: int) -> Generator[int]:
+    """Run Redis on a port of this machine."""
+    program = which("redis-server")
+    if program is None or find_spec("redis") is None:
+        raise NotInstalledError("Redis", REDIS_INSTALL)
+    with tempfile.TemporaryDirectory(prefix="entrepot-redis-") as directory:
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", directory]
+        with _running([*command, "--save", "", "--appendonly", "no"], ready=_listens(port)):
+            yield port
+
+
+def _listens(port: int) -> Callable[[], bool]:
+    def listens() -> bool:
+        with socket.socket() as asking:
+            return asking.connect_ex(("127.0.0.1", port)) == 0
+
+    return listens
 
 
 def redis_queue(path: str, name: str) -> Queue:

@@ -21,10 +21,7 @@ from entrepot.errors import NotFoundError
 __all__ = ["FACES", "VARIABLE", "bind", "bind_from_environment"]
 
 FACES = {
-    "vineyard": "entrepot.vineyard",
-    "nws": "entrepot.nws",
-    "v3io": "entrepot.v3io",
-    "syncstream": "entrepot.syncstream",
+    name: f"entrepot.{name}" for name in ("vineyard", "nws", "v3io", "syncstream", "proxystore")
 }
 """Original's name -> our face."""
 VARIABLE = "ENTREPOT_RUN_AS"

@@ -36,6 +36,12 @@ SAYS = {
         "first shard record #2",
         "own API: {'age': 43, 'feature': 'mustache'}",
     ],
+    "12_proxies": [
+        "is an array: True and a proxy: True",
+        "means: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]",
+        "kept: 42",
+        "an OwnedProxy of 6000000.0",
+    ],
 }
 
 

@@ -22,10 +22,13 @@ __all__ = [
     "is_terminal",
     "leave",
     "lock_of",
+    "look_at",
     "numbers",
+    "own_again",
     "pid",
     "square",
     "total",
+    "total_of",
     "wait_for",
 ]
 
@@ -111,3 +114,27 @@ def is_terminal() -> bool:
 def die_always_with(_: object) -> None:
     """Die of it, whoever does it."""
     die_always()
+
+
+def total_of(array: Any) -> float:
+    """Add an array up, or what stands for it."""
+    return float(array.sum())
+
+
+def look_at(proxy: Any) -> dict[str, Any]:
+    """Say what a proxy is in this process."""
+    from entrepot.proxystore.proxy import is_resolved
+
+    was_resolved = is_resolved(proxy)
+    return {
+        "pid": os.getpid(),
+        "was resolved": was_resolved,
+        "is array": isinstance(proxy, np.ndarray),
+        "owns its bytes": bool(proxy.flags.owndata),
+    }
+
+
+def own_again(owner: Any) -> Any:
+    """Return what was sent."""
+    len(owner)
+    return owner

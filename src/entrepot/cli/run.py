@@ -30,7 +30,7 @@ def command(
     depot: DepotOption = None,
     directory: DirectoryOption = None,
 ) -> None:
-    """Run a program that imports vineyard, nws, v3io or syncstream, unmodified, on entrepot.
+    """Run a program that imports vineyard, nws, v3io, syncstream or proxystore, unmodified.
 
     `import vineyard`, in it and in the Python processes that it starts, gives entrepot's face
     of that name. What stands behind the script's name is the program's own.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from entrepot.engine.keys import Prefix, after, pack_str, unpack
 from entrepot.engine.protocol import Transaction
 
-__all__ = ["bell", "drop", "drop_all", "get", "list_names", "names_of", "put"]
+__all__ = ["bell", "drop", "drop_all", "get", "has_any", "list_names", "names_of", "put"]
 
 NAME = Prefix("name")
 NAMED = Prefix("named")
@@ -52,6 +52,12 @@ def names_of(tx: Transaction, number: int) -> list[str]:
     """Return the names of an id."""
     begin = NAMED.int(number)
     return [str(unpack(key)[-1]) for key, _ in tx.range(begin, after(begin))]
+
+
+def has_any(tx: Transaction, number: int) -> bool:
+    """Tell whether an id has a name."""
+    begin = NAMED.int(number)
+    return bool(tx.range(begin, after(begin), limit=1))
 
 
 def drop_all(tx: Transaction, number: int) -> None:

@@ -332,10 +332,10 @@ def in_band(record: bytes, view: memoryview | None) -> list[bytes | memoryview]:
         if not bulk.head and len(parts) == 1:
             return [parts[0]]
         head, buffers = bulk.head, parts
-    return _fill(head, buffers)
+    return filled(head, buffers)
 
 
-def _fill(head: bytes, buffers: Sequence[memoryview | bytes]) -> list[bytes | memoryview]:
+def filled(head: bytes, buffers: Sequence[memoryview | bytes]) -> list[bytes | memoryview]:
     """Return a pickle with its buffers at the places where it refers to them."""
     import pickletools
 
@@ -394,7 +394,7 @@ def pickled(value: object) -> list[bytes | memoryview]:
     record = _encode_object(value)
     if isinstance(record, bytes):
         return in_band(record, None)
-    return _fill(record.head, list(record.buffers))
+    return filled(record.head, list(record.buffers))
 
 
 def _encode_bytes(value: bytes) -> bytes | Encoded:

@@ -106,3 +106,29 @@ def test_what_cannot_be_run_is_said(tmp_path: Path, words: list[str], text: str)
     assert done.returncode == 1
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+PROXYSTORE = """
+import pickle
+import subprocess
+import sys
+
+from proxystore.connectors.file import FileConnector
+from proxystore.proxy import Proxy
+from proxystore.store import Store
+
+with Store("run", FileConnector(sys.argv[1]), register=True) as store:
+    proxy = pickle.loads(pickle.dumps(store.proxy([1, 2])))
+    print(type(proxy).__module__, proxy, Proxy.__module__)
+    code = "import pickle, sys; print(len(pickle.loads(bytes.fromhex(sys.argv[1]))))"
+    subprocess.run([sys.executable, "-c", code, pickle.dumps(proxy).hex()], check=True)
+"""
+
+
+def test_a_program_of_proxystore_runs_on_the_face(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROXYSTORE)
+    tmp_path.chmod(0o700)
+    done = run(tmp_path, "--as", "proxystore", "program.py", str(tmp_path / "store"))
+    assert done.returncode == 0, done.stderr
+    ours = "entrepot.proxystore.proxy"
+    assert done.stdout.split("\n")[:2] == [f"{ours} [1, 2] {ours}", "2"]

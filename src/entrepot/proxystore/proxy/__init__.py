@@ -1,0 +1,242 @@
+"""Proxies: stand for an object, and fetch it when it is used.
+
+A proxy holds a factory, a callable that returns the object. It is called once, when something
+of the object is needed; until then, and when it is sent to another process, a proxy costs no
+more than its factory. Everything that can be asked of the object can be asked of the proxy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeAlias, TypeVar, Union, cast
+
+__all__ = [
+    "FactoryType",
+    "Proxy",
+    "ProxyLocker",
+    "ProxyOr",
+    "ProxyResolveError",
+    "extract",
+    "get_factory",
+    "is_resolved",
+    "resolve",
+]
+
+T = TypeVar("T")
+FactoryType: TypeAlias = Callable[[], T]
+
+
+def _load_lazy_proxy() -> Any:
+    try:
+        return importlib.import_module("lazy_object_proxy").Proxy
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "proxies need lazy-object-proxy: pip install 'entrepot[proxystore]'", name=error.name
+        ) from error
+
+
+if TYPE_CHECKING:
+
+    class _LazyProxy:
+        __resolved__: bool
+        __wrapped__: Any
+
+        def __init__(self, factory: Callable[[], Any]) -> None: ...
+
+else:
+    _LazyProxy = _load_lazy_proxy()
+
+
+class ProxyResolveError(Exception):
+    """The factory of a proxy raised an error.
+
+    Args:
+        message: What to say.
+        cause: The error.
+    """
+
+    def __init__(self, message: str, cause: Exception) -> None:
+        super().__init__(message, cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} It was {type(self.cause).__name__}: {self.cause}"
+
+
+class Proxy(_LazyProxy, Generic[T]):
+    """Stands for an object, which is fetched when it is used.
+
+    `isinstance` says of a proxy what it says of the object. Objects written in C that look at
+    the type itself (`json`, `str.join`, `memoryview`) want `extract(proxy)`.
+
+    Args:
+        factory: Called without arguments when the object is needed; returns it.
+        cache_defaults: Remember class and hash of `target`, for use before it is fetched: also
+            in copies that are sent elsewhere.
+        target: The object, if it is at hand: then the factory serves copies only.
+
+    Raises:
+        TypeError: `factory` cannot be called.
+    """
+
+    __slots__ = (
+        "__orig_class__",
+        "__proxy_default_class__",
+        "__proxy_default_hash__",
+        "__proxy_factory__",
+        "__weakref__",
+    )
+
+    __proxy_factory__: Callable[[], Any]
+    __proxy_default_class__: type | None
+    __proxy_default_hash__: int | Exception | None
+
+    def __init__(
+        self, factory: FactoryType[T], *, cache_defaults: bool = False, target: T | None = None
+    ) -> None:
+        if not callable(factory):
+            raise TypeError("Factory must be callable.")
+        super().__init__(partial(_call, factory))
+        self.__proxy_factory__ = factory
+        self.__proxy_default_class__ = None
+        self.__proxy_default_hash__ = None
+        if target is not None:
+            if cache_defaults:
+                self.__proxy_default_class__ = target.__class__
+                self.__proxy_default_hash__ = _stable_hash(target)
+            self.__wrapped__ = target
+
+    @property
+    def __proxy_wrapped__(self) -> T:
+        return self.__wrapped__
+
+    @__proxy_wrapped__.setter
+    def __proxy_wrapped__(self, target: T) -> None:
+        self.__wrapped__ = target
+
+    __proxy_target__ = __proxy_wrapped__
+
+    @property
+    def __proxy_resolved__(self) -> bool:
+        return self.__resolved__
+
+    @property
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] it is that of the object
+        default = self.__proxy_default_class__
+        if default is not None and not self.__resolved__:
+            return default
+        return self.__wrapped__.__class__
+
+    def __hash__(self) -> int:
+        default = self.__proxy_default_hash__
+        if default is not None and not self.__resolved__:
+            if isinstance(default, Exception):
+                raise default
+            return default
+        return hash(self.__wrapped__)
+
+    def __repr__(self) -> str:
+        wrapping = ""
+        if self.__resolved__:
+            target = self.__wrapped__
+            wrapping = f" wrapping {target!r} at {id(target):#x}"
+        factory = self.__proxy_factory__
+        return f"<{type(self).__name__} at {id(self):#x}{wrapping} with factory {factory!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        default = self.__proxy_default_class__
+        if default is not None and "<locals>" in default.__qualname__:
+            default = None  # pickle could not find it, nor is it needed
+        return make_proxy, (self.__proxy_factory__, default, self.__proxy_default_hash__)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return self.__reduce__()
+
+
+def make_proxy(
+    factory: Callable[[], Any],
+    default_class: type | None = None,
+    default_hash: int | Exception | None = None,
+) -> Proxy[Any]:
+    """Return the proxy that was pickled as this."""
+    proxy: Proxy[Any] = Proxy(factory)
+    proxy.__proxy_default_class__ = default_class
+    proxy.__proxy_default_hash__ = default_hash
+    return proxy
+
+
+def _call(factory: Callable[[], Any]) -> Any:
+    try:
+        return factory()
+    except Exception as error:
+        raise ProxyResolveError(
+            "The factory of this proxy raised an error while resolving the target object.", error
+        ) from error
+
+
+def _stable_hash(target: object) -> int | Exception | None:
+    """Return a hash that other processes find too; or the error that there is none.
+
+    Those of strings, and of what holds some, differ from process to process.
+    """
+    if type(target) in (int, float, complex):
+        return hash(target)
+    if type(target).__hash__ is None:
+        return TypeError(f"unhashable type: {type(target).__name__!r}")
+    return None
+
+
+if TYPE_CHECKING:
+    ProxyOr: TypeAlias = Union[Proxy[T], T]  # noqa: UP007 an alias that can be subscripted
+else:
+
+    class ProxyOr:
+        """A type: `ProxyOr[T]` is a T, or a proxy of one."""
+
+        def __class_getitem__(cls, kind: Any) -> Any:
+            return Union[Proxy[kind], kind]  # noqa: UP007 `kind` may be a string
+
+
+def is_resolved(proxy: Proxy[T]) -> bool:
+    """Tell whether the object of a proxy is here."""
+    return proxy.__proxy_resolved__
+
+
+def resolve(proxy: Proxy[T]) -> None:
+    """Fetch the object of a proxy, if it is not here.
+
+    Raises:
+        ProxyResolveError: The factory failed; the error is its `cause`.
+    """
+    proxy.__proxy_wrapped__  # noqa: B018 reading it resolves # pyright: ignore[reportUnusedExpression] as said
+
+
+def extract(proxy: Proxy[T]) -> T:
+    """Return the object of a proxy, fetched if need be.
+
+    Raises:
+        ProxyResolveError: The factory failed; the error is its `cause`.
+    """
+    return proxy.__proxy_wrapped__
+
+
+def get_factory(proxy: Proxy[T]) -> FactoryType[T]:
+    """Return the factory of a proxy."""
+    return cast("FactoryType[T]", proxy.__proxy_factory__)
+
+
+class ProxyLocker(Generic[T]):
+    """Holds a proxy so that nothing resolves it by accident.
+
+    Args:
+        proxy: What `unlock` returns.
+    """
+
+    def __init__(self, proxy: Proxy[T]) -> None:
+        self._proxy = proxy
+
+    def unlock(self) -> Proxy[T]:
+        """Return the proxy."""
+        return self._proxy

@@ -1,0 +1,401 @@
+"""What every connector promises, and what each refuses."""
+
+from __future__ import annotations
+
+import array
+import itertools
+import os
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from entrepot.errors import ClosedError, ConflictError, LimitError, TypeMismatchError
+from entrepot.proxystore.connectors.container import ContainerConnector, ContainerKey
+from entrepot.proxystore.connectors.depot import DepotConnector, DepotKey
+from entrepot.proxystore.connectors.file import FileConnector, FileKey
+from entrepot.proxystore.connectors.protocols import Connector, DeferrableConnector
+from support.connectors import KEYS, KINDS, connector_of, depot_connector
+from support.homes import Home
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def connector(kind: str, home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("ENTREPOT_DIR", str(home.root))
+    monkeypatch.setenv("ENTREPOT_DATA", str(home.data))
+    with connector_of(kind, home) as connector:
+        yield connector
+
+
+BODIES = {
+    "empty": b"",
+    "small": b"abc",
+    "inline": b"x" * 16_000,
+    "large": bytes(range(256)) * 4000,
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_what_is_put_is_got_until_it_is_evicted(connector: Any, body: bytes) -> None:
+    key = connector.put(body)
+    assert connector.exists(key)
+    assert bytes(connector.get(key)) == body
+    connector.evict(key)
+    assert not connector.exists(key)
+    assert connector.get(key) is None
+    connector.evict(key)
+
+
+def test_every_connector_has_the_shape_of_the_protocols(connector: Any) -> None:
+    assert isinstance(connector, Connector)
+    assert isinstance(connector, DeferrableConnector)
+    assert type(connector).__name__ in repr(connector)
+
+
+def test_batches_keep_their_order_and_tell_what_is_missing(connector: Any, kind: str) -> None:
+    keys = connector.put_batch([b"a", b"b" * 20_000, b"c"])
+    connector.evict(keys[2])
+    found = connector.get_batch([keys[1], KEYS[kind], keys[0], keys[0], keys[2]])
+    assert [None if body is None else bytes(body) for body in found] == [
+        b"b" * 20_000,
+        None,
+        b"a",
+        b"a",
+        None,
+    ]
+    assert connector.get_batch([]) == []
+    assert connector.put_batch([]) == []
+
+
+def test_a_promised_key_has_nothing_until_it_is_set(connector: Any) -> None:
+    key = connector.new_key()
+    assert not connector.exists(key)
+    assert connector.get(key) is None
+    for body in (b"first", b"second" * 10_000, b"third"):
+        connector.set(key, body)
+        assert bytes(connector.get(key)) == body
+    connector.evict(key)
+    connector.set(key, b"again")
+    assert bytes(connector.get(key)) == b"again"
+
+
+@pytest.mark.parametrize(
+    "lent",
+    [bytearray(b"12345678"), memoryview(b"12345678"), array.array("q", [1]), np.arange(8)[::2]],
+    ids=["bytearray", "memoryview", "array", "strided"],
+)
+def test_whatever_lends_its_bytes_can_be_put(connector: Any, lent: Any) -> None:
+    assert bytes(connector.get(connector.put(lent))) == memoryview(lent).tobytes()
+
+
+@pytest.mark.parametrize("bad", ["text", 3, None, [1]], ids=["str", "int", "none", "list"])
+def test_what_is_no_bytes_is_refused_and_leaves_nothing(
+    connector: Any, kind: str, bad: Any
+) -> None:
+    with pytest.raises(TypeError, match="stores bytes"):
+        connector.put(bad)
+    if kind == "file":
+        assert list(Path(connector.store_dir).iterdir()) == []
+
+
+def test_another_instance_of_the_configuration_sees_the_same(connector: Any) -> None:
+    key = pickle.loads(pickle.dumps(connector.put(b"abc")))
+    other = type(connector)(**connector.config())
+    assert bytes(other.get(key)) == b"abc"
+    again = type(connector).from_config(connector.config())
+    assert again.exists(type(key)(*list(key)))
+    for made in (other, again):
+        if not isinstance(made, FileConnector):
+            made.close()
+    with pytest.raises(TypeError):
+        type(connector).from_config({**connector.config(), "unknown": 1})
+
+
+def test_a_connector_closes_more_than_once(connector: Any) -> None:
+    connector.close()
+    connector.close()
+
+
+@pytest.mark.parametrize("kind", ["depot", "container", "file"])
+@pytest.mark.parametrize("bad", ["key", ("key",), None, 7], ids=["str", "tuple", "none", "int"])
+def test_a_key_of_the_wrong_type_is_a_clear_error(connector: Any, bad: Any) -> None:
+    for call in (connector.get, connector.exists, connector.evict):
+        with pytest.raises(TypeMismatchError, match="is no key of"):
+            call(bad)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["put", "put_batch", "set", "evict", "get", "get_batch", "new"]),
+            st.binary(max_size=50),
+            st.integers(0, 20),
+            st.sampled_from([1, 400, 20_000]),
+        ),
+        max_size=30,
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+def test_a_connector_does_what_a_dict_does(connector: Any, steps: list[Any]) -> None:
+    known: dict[Any, bytes | None] = {}
+    for step, seed, at, times in steps:
+        body = seed * times
+        key = list(known)[at % len(known)] if known else None
+        if step == "put":
+            known[connector.put(body)] = body
+        elif step == "put_batch":
+            known.update(zip(connector.put_batch([body, seed]), [body, seed], strict=True))
+        elif step == "new":
+            known[connector.new_key()] = None
+        elif key is None:
+            continue
+        elif step == "set":
+            connector.set(key, body)
+            known[key] = body
+        elif step == "evict":
+            connector.evict(key)
+            known[key] = None
+        elif step == "get":
+            found = connector.get(key)
+            assert (None if found is None else bytes(found)) == known[key]
+        else:
+            keys = list(known)
+            found = [None if body is None else bytes(body) for body in connector.get_batch(keys)]
+            assert found == [known[key] for key in keys]
+    for key, body in known.items():
+        assert connector.exists(key) == (body is not None)
+        connector.evict(key)
+
+
+# Files.
+
+
+def test_the_layout_of_files_is_the_originals(tmp_path: Path) -> None:
+    connector = FileConnector(str(tmp_path))
+    key = connector.put(b"abc")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        key.filename,
+        f"{key.filename}.ready",
+    ]
+    assert (tmp_path / key.filename).read_bytes() == b"abc"
+    assert (tmp_path / f"{key.filename}.ready").read_bytes() == b""
+
+
+def test_a_file_without_its_marker_is_not_there_yet(tmp_path: Path) -> None:
+    connector = FileConnector(str(tmp_path))
+    (tmp_path / "half").write_bytes(b"ab")
+    assert not connector.exists(FileKey("half"))
+    assert connector.get(FileKey("half")) is None
+
+
+def test_a_marker_without_its_file_is_nothing(tmp_path: Path) -> None:
+    connector = FileConnector(str(tmp_path))
+    (tmp_path / "gone.ready").touch()
+    assert connector.get(FileKey("gone")) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "", ".", ".hidden", "a\0b", "a.ready", "n" * 300]
+)
+def test_a_file_key_cannot_leave_the_directory(tmp_path: Path, name: str) -> None:
+    connector = FileConnector(str(tmp_path / "store"))
+    for call in (connector.get, connector.exists, connector.evict):
+        with pytest.raises(LimitError, match="no name of a file"):
+            call(FileKey(name))
+    with pytest.raises(LimitError):
+        connector.set(FileKey(name), b"x")
+
+
+def test_a_directory_that_vanished_is_said_by_put_and_empty_for_get(tmp_path: Path) -> None:
+    connector = FileConnector(str(tmp_path / "store"))
+    key = connector.put(b"abc")
+    connector.close()
+    assert not (tmp_path / "store").exists()
+    assert connector.get(key) is None
+    assert not connector.exists(key)
+    connector.evict(key)
+    with pytest.raises(FileNotFoundError, match="has vanished"):
+        connector.put(b"x")
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        connector.put(b"x")
+    assert connector.get(key) is None
+
+
+def test_closing_clears_only_when_that_is_wanted(tmp_path: Path) -> None:
+    kept = FileConnector(str(tmp_path / "kept"), clear=False)
+    key = kept.put(b"abc")
+    kept.close()
+    assert kept.get(key) == b"abc"
+    kept.close(clear=True)
+    assert not (tmp_path / "kept").exists()
+    FileConnector(str(tmp_path / "cleared")).close(clear=False)
+    assert (tmp_path / "cleared").is_dir()
+
+
+def test_a_path_that_is_none_is_refused() -> None:
+    with pytest.raises(TypeError):
+        FileConnector(3)  # pyright: ignore[reportArgumentType] that is the point
+
+
+def test_a_store_directory_is_where_it_was_after_a_chdir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    connector = FileConnector("store")
+    monkeypatch.chdir("/")
+    assert connector.get(connector.put(b"abc")) == b"abc"
+    assert connector.config() == {
+        "store_dir": str(tmp_path / "store"),
+        "clear": True,
+        "buffering": -1,
+    }
+
+
+def test_readers_beside_a_writer_see_one_version_whole(tmp_path: Path) -> None:
+    connector = FileConnector(str(tmp_path))
+    key = connector.new_key()
+    connector.set(key, b"0" * 400_000)
+    is_over = threading.Event()
+
+    def write() -> None:
+        for digit in itertools.cycle(b"123456789"):
+            if is_over.is_set():
+                return
+            connector.set(key, bytes([digit]) * 400_000)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(200):
+            body = connector.get(key)
+            assert body is not None
+            assert len(body) == 400_000
+            assert len(set(body)) == 1
+    finally:
+        is_over.set()
+        writer.join()
+
+
+# A depot.
+
+
+def test_a_large_get_is_a_view_that_outlives_the_object(home: Home) -> None:
+    body = os.urandom(1 << 20)
+    with depot_connector(home) as connector:
+        key = connector.put(body)
+        first, second = connector.get(key), connector.get(key)
+        assert first is not None
+        assert second is not None
+        assert first.readonly
+        at = [np.frombuffer(view, np.uint8).ctypes.data for view in (first, second)]
+        assert at[0] == at[1], "a get made a copy"
+        connector.evict(key)
+        connector.put(os.urandom(1 << 20))
+        assert first == body
+        del first, second
+
+
+def test_pieces_are_put_as_one(home: Home) -> None:
+    with depot_connector(home) as connector:
+        for size in (10, 100_000):
+            parts = [memoryview(bytes([n]) * size) for n in range(3)]
+            assert connector.get(connector.put_parts(parts)) == b"".join(parts)
+
+
+def test_clear_removes_what_was_put_here_and_nothing_else(home: Home) -> None:
+    with depot_connector(home) as connector, home.open() as depot:
+        mine = connector.put(b"mine")
+        number = depot.objects.put("another's")
+        connector.close(clear=True)
+        assert not depot.objects.exists(mine.object_id)
+        assert depot.objects.get(number) == "another's"
+
+
+def test_what_is_put_stays_when_the_connector_closes(home: Home) -> None:
+    with depot_connector(home) as connector:
+        key = connector.put(b"abc")
+    with depot_connector(home) as connector:
+        assert connector.get(key) == b"abc"
+
+
+def test_a_closed_connector_of_a_depot_says_so(home: Home) -> None:
+    with depot_connector(home) as connector:
+        key = connector.put(b"abc")
+        connector.close()
+        for call in (connector.get, connector.exists, connector.evict):
+            with pytest.raises(ClosedError, match="is closed"):
+                call(key)
+
+
+def test_objects_of_a_depot_and_of_a_connector_are_the_same(home: Home) -> None:
+    with depot_connector(home) as connector, home.open() as depot:
+        key = connector.put(b"abc")
+        assert depot.objects.get(key.object_id) == b"abc"
+        assert connector.get(DepotKey(int(depot.objects.put(b"z" * 50_000)))) == b"z" * 50_000
+        tree = depot.objects.create({}, {"member": key.object_id})
+        with pytest.raises(ConflictError, match="is a member"):
+            connector.evict(key)
+        with pytest.raises(TypeMismatchError, match="is no bytes"):
+            connector.get(DepotKey(int(tree)))
+        with pytest.raises(TypeMismatchError, match="is no bytes"):
+            connector.get(DepotKey(int(depot.objects.put({"a": 1}))))
+
+
+@pytest.mark.parametrize("number", [0, -1, 1 << 70])
+def test_a_number_that_is_no_id_is_refused(home: Home, number: int) -> None:
+    with depot_connector(home) as connector, pytest.raises(LimitError, match="must be from 1"):
+        connector.get(DepotKey(number))
+
+
+def test_who_waits_for_a_promised_object_is_woken(home: Home) -> None:
+    with depot_connector(home) as connector:
+        key = connector.new_key()
+        assert not connector.wait(key, 0)
+        woken: list[bool] = []
+        waiter = threading.Thread(target=lambda: woken.append(connector.wait(key, 60)))
+        waiter.start()
+        connector.set(key, b"abc")
+        waiter.join()
+        assert woken == [True]
+
+
+def test_a_pickled_connector_of_a_depot_is_another_one(home: Home) -> None:
+    with depot_connector(home) as connector:
+        key = connector.put(b"abc")
+        with pickle.loads(pickle.dumps(connector)) as other:
+            assert isinstance(other, DepotConnector)
+            assert other.get(key) == b"abc"
+
+
+# Containers.
+
+
+@pytest.mark.parametrize("kind", ["container"])
+def test_a_container_key_cannot_leave_the_directory(connector: ContainerConnector) -> None:
+    for name in ("", ".", "..", "a/b"):
+        with pytest.raises(LimitError, match="no name of an object"):
+            connector.get(ContainerKey(name))
+
+
+@pytest.mark.parametrize("kind", ["container"])
+def test_clear_removes_what_was_put_in_the_container_here(connector: ContainerConnector) -> None:
+    other = ContainerConnector(**connector.config())
+    mine, others = connector.put(b"mine"), other.put(b"another's")
+    connector.close(clear=True)
+    assert not other.exists(mine)
+    assert other.get(others) == b"another's"
+    other.close()
+    with pytest.raises(ClosedError, match="is closed"):
+        connector.get(mine)
