@@ -19,6 +19,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 import entrepot
 from benchmarks.harness import Contestant, Plan, Timing, compare
 from benchmarks.peers import NotInstalledError, redis_on_port
@@ -34,10 +36,12 @@ QUICK_SIZES = {"1 KB": 1_000, "1 MB": 100_000, "100 MB": 1_000_000}
 BOUNDS: dict[tuple[str, str], Bound] = {
     **{("1 KB", operation): at_least(4) for operation in ("put", "get", "exists", "evict")},
     ("100 MB", "get"): at_least(20),
+    ("100 MB", "get and read"): at_least(20),
 }
 """How many times faster than Redis."""
 ROUNDS_LARGE = 7
 LARGE = 10_000_000
+PAGE_BYTES = 4096
 
 
 def measure_proxies(plan: Plan) -> list[Check]:
@@ -205,9 +209,20 @@ def _asking(operation: str, name: str, connector: Any, body: bytes) -> Contestan
     return Contestant(name, lambda: call(key[0]), before, lambda: connector.evict(key.pop()))
 
 
+def _reading(name: str, connector: Any, body: bytes) -> Contestant:
+    """Get an object, and look at a byte of each page of it."""
+    asked = _asking("get", name, connector, body)
+
+    def call() -> int:
+        return int(np.frombuffer(asked.call(), np.uint8)[::PAGE_BYTES].sum())
+
+    return Contestant(name, call, asked.before, asked.after)
+
+
 _OPERATIONS: dict[str, Callable[[str, Any, bytes], Contestant]] = {
     "put": _putting,
     "get": partial(_asking, "get"),
+    "get and read": _reading,
     "exists": partial(_asking, "exists"),
     "evict": _evicting,
 }

@@ -54,6 +54,8 @@ def test_a_file_is_whole_whenever_its_writer_is_killed(
             assert body is None or (len(body), len(set(body))) == (1_000_000, 1)
         assert any(connector.exists(FileKey(name)) for name in names)
         going.unlink()
+    assert FileConnector(str(tmp_path / "store")).store_dir == connector.store_dir
+    assert not list((tmp_path / "store").glob(".*.part")), "what the dead left is swept"
 
 
 def put_and_evict(here: Any, seed: int) -> None:

@@ -20,6 +20,7 @@ from entrepot.proxystore.connectors.file import FileConnector, FileKey
 from entrepot.proxystore.connectors.local import LocalConnector
 from entrepot.proxystore.proxy import Proxy, ProxyResolveError, is_resolved
 from entrepot.proxystore.store import Store
+from entrepot.proxystore.store.executor import ProxyType, StoreExecutor
 from entrepot.proxystore.store.utils import get_key
 from entrepot.proxystore.stream import StreamConsumer, StreamProducer
 from entrepot.proxystore.stream.shims.depot import DepotPublisher, DepotSubscriber
@@ -224,3 +225,22 @@ def test_the_originals_broker_carries_our_stream(original: SimpleNamespace, home
         producer.close_topics("t")
         consumer = StreamConsumer[Any](original.QueueSubscriber(through))
         assert [int(proxy.sum()) for proxy in consumer] == [49_995_000]
+
+
+@pytest.mark.filterwarnings("ignore")  # Dask's own
+def test_a_client_of_dask_passes_arrays_by_proxy(home: Home) -> None:
+    distributed: Any = pytest.importorskip("distributed", reason="pip install distributed")
+    with (
+        depot_connector(home, clear=True) as connector,
+        Store("dask", connector, register=True) as store,
+        distributed.Client(processes=False, dashboard_address=None, n_workers=1) as client,
+    ):
+        pool = StoreExecutor(client, store, ProxyType(np.ndarray), close_store=False)
+        result = pool.submit(np.add, np.ones(50_000), 1).result()
+        assert type(result) is Proxy
+        assert float(result.sum()) == 100_000
+        results = list(pool.map(np.add, [np.ones(2), np.ones(3)], [1, 2]))
+        assert [float(each.sum()) for each in results] == [4, 9]
+        for each in (result, *results):
+            store.evict(get_key(each))
+        assert client.submit(np.sum, store.proxy(np.ones(1_000))).result() == 1_000

@@ -119,7 +119,7 @@ from proxystore.store import Store
 
 with Store("run", FileConnector(sys.argv[1]), register=True) as store:
     proxy = pickle.loads(pickle.dumps(store.proxy([1, 2])))
-    print(type(proxy).__module__, proxy, Proxy.__module__)
+    print(type(proxy).__module__, proxy, Proxy.__module__, flush=True)
     code = "import pickle, sys; print(len(pickle.loads(bytes.fromhex(sys.argv[1]))))"
     subprocess.run([sys.executable, "-c", code, pickle.dumps(proxy).hex()], check=True)
 """

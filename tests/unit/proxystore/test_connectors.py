@@ -16,7 +16,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from entrepot.errors import ClosedError, ConflictError, LimitError, TypeMismatchError
+from entrepot.errors import (
+    ClosedError,
+    ConflictError,
+    LimitError,
+    NotFoundError,
+    TypeMismatchError,
+)
 from entrepot.proxystore.connectors.container import ContainerConnector, ContainerKey
 from entrepot.proxystore.connectors.depot import DepotConnector, DepotKey
 from entrepot.proxystore.connectors.file import FileConnector, FileKey
@@ -353,6 +359,16 @@ def test_objects_of_a_depot_and_of_a_connector_are_the_same(home: Home) -> None:
             connector.get(DepotKey(int(depot.objects.put({"a": 1}))))
 
 
+def test_an_object_with_a_name_is_evicted_with_it(home: Home) -> None:
+    with depot_connector(home) as connector, home.open() as depot:
+        key = connector.put(b"abc")
+        depot.objects.put_name("mine", key.object_id)
+        connector.evict(key)
+        assert not connector.exists(key)
+        assert depot.objects.names() == {}
+        assert depot.check() == []
+
+
 @pytest.mark.parametrize("number", [0, -1, 1 << 70])
 def test_a_number_that_is_no_id_is_refused(home: Home, number: int) -> None:
     with depot_connector(home) as connector, pytest.raises(LimitError, match="must be from 1"):
@@ -399,3 +415,46 @@ def test_clear_removes_what_was_put_in_the_container_here(connector: ContainerCo
     other.close()
     with pytest.raises(ClosedError, match="is closed"):
         connector.get(mine)
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_another_host_reaches_a_container_through_the_gateway(
+    home: Home, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("httptools")
+    from entrepot.gateways.http import HttpGateway
+
+    with home.open("64M") as depot:
+        gateway = HttpGateway(depot)
+        gateway.start()
+        endpoint = f"http://127.0.0.1:{gateway.port}"
+        monkeypatch.setenv("V3IO_API", endpoint)
+        try:
+            given = endpoint if by == "argument" else ""
+            with ContainerConnector("users", endpoint=given, access_key="a key") as there:
+                with pytest.raises(NotFoundError, match="no container 'users'"):
+                    there.put(b"too early")
+                depot.create_container("users")
+                key = there.put(b"x" * 100_000)
+                empty = there.put(b"")
+                assert depot.container("users").get(f"proxystore/{key.name}") == b"x" * 100_000
+                assert there.exists(key)
+                assert there.get_batch([key, ContainerKey("no"), empty]) == [
+                    b"x" * 100_000,
+                    None,
+                    b"",
+                ]
+                there.evict(key)
+                assert there.get(key) is None
+                there.close(clear=True)
+            assert list(depot.container("users").list("proxystore/")) == []
+        finally:
+            gateway.close()
+
+
+def test_a_gateway_that_is_not_there_is_said() -> None:
+    with (
+        ContainerConnector("users", endpoint="http://127.0.0.1:1", access_key="k") as connector,
+        pytest.raises(ConnectionError),
+    ):
+        connector.put(b"abc")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from entrepot.errors import ClosedError, LimitError, TypeMismatchError
+from entrepot.errors import ClosedError, LimitError, NotFoundError, TypeMismatchError
 from entrepot.proxystore.connectors.protocols import BytesLike, bytes_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class ContainerConnector:
     """Connector to a directory of a container.
 
     Args:
-        container: Which container; it is made when something is put there.
+        container: Which container; in this process it is made when something is put there, by
+            a gateway when it is told to (`entrepot serve --container`).
         endpoint: Where it is: URL or host:port of a gateway, or `depot:NAME`; by default
             V3IO_API, or this user's depot.
         directory: Where in the container the objects are.
@@ -164,11 +165,21 @@ class ContainerConnector:
         return [self.put(obj) for obj in objs]
 
     def set(self, key: ContainerKey, obj: BytesLike) -> None:
-        """Store bytes under a key, in place of what is there."""
+        """Store bytes under a key, in place of what is there.
+
+        Raises:
+            NotFoundError: A gateway serves no such container.
+            TypeError: `obj` is no bytes.
+        """
         body = obj if isinstance(obj, bytes) else bytes(bytes_of(obj))
-        self._connected().object.put(
-            self.container, self._path(key), body=body, raise_for_status=list(_DONE)
+        reply = self._connected().object.put(
+            self.container, self._path(key), body=body, raise_for_status=[*_DONE, *_MISSING]
         )
+        if reply.status_code in _MISSING:
+            raise NotFoundError(
+                f"there is no container {self.container!r} at {self.endpoint or 'V3IO_API'}",
+                f"entrepot serve --http HOST:PORT --container {self.container} makes it",
+            )
         self._mine.add(key.name)
 
     def _connected(self) -> Client:

@@ -4,7 +4,7 @@
 
     store_dir/NAME          the bytes
     store_dir/NAME.ready    empty: there are bytes, whole
-    store_dir/.NAME.*.part  bytes that are being written
+    store_dir/.HOST.PID.*.part  bytes that are being written; swept when their writer is dead
 
 The first two are the original's layout, so both may use one directory. What is written goes
 to a name of its own and is then renamed: a reader sees the bytes before or those after, also
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ from entrepot.proxystore.connectors.protocols import BytesLike, bytes_of
 __all__ = ["FileConnector", "FileKey"]
 
 _READY = ".ready"
+_HOST = uuid.uuid5(uuid.NAMESPACE_DNS, platform.node()).hex[:12]
+"""This host, in the names of files: without dots, and of a known length."""
 _NAME_BYTES_MAX = 200
 """Of a file name 255 are allowed; that of a part has an addition."""
 
@@ -61,6 +64,8 @@ class FileConnector:
         self._prefix = os.path.join(self.store_dir, "")  # noqa: PTH118 a string, joined for each call
         if not os.path.exists(self.store_dir):  # noqa: PTH110 as above
             Path(self.store_dir).mkdir(parents=True, exist_ok=True)
+        else:
+            self._sweep()
 
     def __enter__(self) -> Self:
         return self
@@ -155,7 +160,7 @@ class FileConnector:
         """
         body = bytes_of(obj)
         path = self._path(key)
-        part = f"{self._prefix}.{key.filename}.{uuid.uuid4().hex}.part"
+        part = f"{self._prefix}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex}.part"
         try:
             self._write(part, path, body)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -184,6 +189,13 @@ class FileConnector:
                 raise
         finally:
             os.close(directory)
+
+    def _sweep(self) -> None:
+        """Remove what processes of this host were writing when they died."""
+        for path in Path(self.store_dir).glob(f".{_HOST}.*.part"):
+            pid = path.name.split(".")[2]
+            if pid.isdecimal() and not Path("/proc", pid).exists():
+                _remove(str(path))
 
     def _path(self, key: FileKey) -> str:
         name = getattr(key, "filename", None)

@@ -58,7 +58,8 @@ class StoreExecutor(Executor):
         should_proxy: Says of each argument and result whether it is passed by proxy; must be
             picklable. By default nothing is.
         ownership: Arguments are evicted when their task is done, results when their proxies
-            are dropped. Otherwise they stay until somebody evicts them.
+            are dropped (not those of Dask, which may send a result more than once). Otherwise
+            they stay until somebody evicts them.
         close_store: `shutdown` closes the store.
     """
 
@@ -76,6 +77,7 @@ class StoreExecutor(Executor):
         self.should_proxy = should_proxy or ProxyNever()
         self.ownership = ownership
         self.close_store = close_store
+        self._is_dask = hasattr(executor, "gather")
         register_store(store, exist_ok=True)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -122,7 +124,9 @@ class StoreExecutor(Executor):
         return proxy
 
     def _wrapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return partial(_call, function, self.store.config(), self.should_proxy, self.ownership)
+        # Dask sends a result as often as somebody asks for it: none of them could be its owner.
+        owns_results = self.ownership and not self._is_dask
+        return partial(_call, function, self.store.config(), self.should_proxy, owns_results)
 
     def _evict_after(self, future: Any, keys: list[Any]) -> None:
         if keys and self.ownership:
@@ -132,7 +136,7 @@ class StoreExecutor(Executor):
         self._evict(keys)
 
     def _results(self, results: Any, keys: list[Any]) -> Iterator[Any]:
-        if hasattr(self.executor, "gather"):  # a client of Dask
+        if self._is_dask:
             results = self.executor.gather(list(results))
         try:
             yield from results
