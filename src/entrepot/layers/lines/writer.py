@@ -129,7 +129,9 @@ class LineWriter(io.TextIOBase):
         if self.closed:
             raise ClosedError(f"this writer of the lines {self.buffer_name!r} is closed")
         if data:
-            if len(data) > settings.LINES_WRITE_CHARS_MAX:
+            if len(data) <= settings.LINES_WRITE_CHARS_MAX and not self._patient:
+                self._write(clean(data))
+            elif len(data) > settings.LINES_WRITE_CHARS_MAX:
                 step = settings.LINES_WRITE_CHARS_MAX
                 for at in range(0, len(data), step):
                     self.write(data[at : at + step])
