@@ -29,6 +29,11 @@ SAYS = {
         "in the process: {'number': 2}",
         "results: [3, 2, 1, 0, 1, 2]",
     ],
+    "11_lines_of_many_processes": [
+        "a child process speaks",
+        "were one line each: True",
+        "was heard: True",
+    ],
 }
 
 
