@@ -1,7 +1,8 @@
 """What does a printed line cost, in the process and over HTTP, beside the original syncstream?
 
-The same line by way of: a writer of a buffer of lines; our LineProcMirror; the original one,
-with its manager process and a thread that receives. Then over HTTP: our mirror and the original
+A worker process writes lines, and they are in the buffer of another process, where they can be
+read: our LineProcMirror and a writer of a buffer of lines, beside the original mirror, whose
+lines are carried by a manager process and received. Then over HTTP: our mirror and the original
 one to our gateway, and the original one to the original buffer on Flask, each server in a
 process of its own.
 """
@@ -9,14 +10,15 @@ process of its own.
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 from typing import Any
 
 import entrepot
@@ -33,6 +35,7 @@ WRITER, MIRROR, ORIGINAL = "a writer", "LineProcMirror", "original LineProcMirro
 HTTP, HTTP_THEIRS = "our mirror, our gateway", "original mirror, our gateway"
 HTTP_ORIGINAL = "original mirror, Flask"
 PER_S = 100_000
+BATCH = 200
 
 _GATEWAY = """
 import sys, threading, entrepot
@@ -61,35 +64,75 @@ def measure_lines(plan: Plan) -> list[Check]:
     """Return our ways to write a line against the original's."""
     with ExitStack() as stack:
         depot = stack.enter_context(entrepot.temporary(memory="64M"))
-        players = [Contestant(WRITER, partial(depot.lines("benchmark").writer().write, LINE))]
-        buffer = LineProcBuffer(1000, depot=depot)
-        stack.callback(buffer.close)
-        mirror = buffer.mirror
-        stack.callback(mirror.close)
-        players.append(Contestant(MIRROR, partial(mirror.write, LINE)))
-        try:
-            original = _original()
-            players.append(stack.enter_context(_manager(original)))
-        except NotInstalledError as missing:
-            original = None
-            plan.note(str(missing))
-        by = {each.name: each for each in compare(players, plan)}
+        writer = depot.lines("benchmark").writer()
+        (alone,) = compare([Contestant(WRITER, partial(writer.write, LINE))], plan)
         checks = [
             Check(
                 QUESTION,
                 "lines a second, one by one, one process",
-                1 / by[WRITER].median_s / 1000,
+                1 / alone.median_s / 1000,
                 "k/s",
                 at_least(PER_S / 1000),
-                duration(by[WRITER].median_s),
+                duration(alone.median_s),
             )
         ]
-        if original is not None:
-            checks += [
-                _against(f"in-process: {name}, {ORIGINAL}", by[name], by[ORIGINAL], at_least(20))
-                for name in (WRITER, MIRROR)
-            ]
+        buffer = LineProcBuffer(1000, depot=depot)
+        stack.callback(buffer.close)
+        try:
+            original = _original()
+        except NotInstalledError as missing:
+            original = None
+            plan.note(str(missing))
+        else:
+            for how in ("write", "print"):
+                with ExitStack() as workers:
+                    ours = workers.enter_context(_worker(buffer.mirror, how))
+                    theirs_buffer = original.LineProcBuffer(1000)
+                    theirs = workers.enter_context(_worker(theirs_buffer.mirror, how))
+                    players = [
+                        Contestant(MIRROR, partial(_batch, ours)),
+                        Contestant(ORIGINAL, partial(_batch, theirs, theirs_buffer.receive)),
+                    ]
+                    timed = compare(players, plan, seconds=plan.seconds * 2)
+                name = f"{how}: {MIRROR}, {ORIGINAL}"
+                checks.append(_against(name, timed[0], timed[1], at_least(20), BATCH))
         return checks + _over_http(plan, depot, original, stack)
+
+
+def _batch(worker: Connection, receive: Callable[[], object] | None = None) -> None:
+    """Have a worker write some lines, and wait until they are in the buffer."""
+    worker.send(BATCH)
+    if receive is not None:
+        for _ in range(BATCH):
+            receive()
+    worker.recv()
+
+
+@contextmanager
+def _worker(mirror: Any, how: str) -> Generator[Connection]:
+    """Yield the link to a process that writes to a mirror."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_write, args=(mirror, how, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        process.join(20)
+
+
+def _write(mirror: Any, how: str, link: Connection) -> None:
+    with suppress(EOFError):
+        while True:
+            count = link.recv()
+            for _ in range(count):
+                if how == "write":
+                    mirror.write(LINE)
+                else:
+                    print(LINE[:-1], file=mirror)
+            link.send(None)
 
 
 def _over_http(plan: Plan, depot: entrepot.Depot, original: Any, stack: ExitStack) -> list[Check]:
@@ -113,15 +156,15 @@ def _over_http(plan: Plan, depot: entrepot.Depot, original: Any, stack: ExitStac
     ]
 
 
-def _against(name: str, us: Timing, them: Timing, bound: Bound | None) -> Check:
+def _against(name: str, us: Timing, them: Timing, bound: Bound | None, lines: int = 1) -> Check:
     return Check(
         QUESTION,
         name,
         them.ratio(us),
         "x faster",
         bound,
-        duration(us.median_s),
-        duration(them.median_s),
+        duration(us.median_s / lines),
+        duration(them.median_s / lines),
     )
 
 
@@ -130,20 +173,6 @@ def _original() -> Any:
         if find_spec(name) is None:
             raise NotInstalledError("syncstream", "pip install syncstream==1.2.2 flask")
     return importlib.import_module("syncstream")
-
-
-@contextmanager
-def _manager(original: Any) -> Generator[Contestant]:
-    """Yield the original's mirror, whose lines a thread receives."""
-    buffer = original.LineProcBuffer(1000)
-    mirror = buffer.mirror
-    thread = threading.Thread(target=buffer.wait, daemon=True)
-    thread.start()
-    try:
-        yield Contestant(ORIGINAL, partial(mirror.write, LINE))
-    finally:
-        mirror.send_eof()
-        thread.join(20)
 
 
 @contextmanager

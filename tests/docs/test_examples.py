@@ -42,6 +42,11 @@ SAYS = {
         "kept: 42",
         "an OwnedProxy of 6000000.0",
     ],
+    "11_lines_of_many_processes": [
+        "a child process speaks",
+        "were one line each: True",
+        "was heard: True",
+    ],
 }
 
 

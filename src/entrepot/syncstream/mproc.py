@@ -315,6 +315,7 @@ class LineProcMirror(Redirecting):
         self._lock = threading.RLock()
         self._pending = ""
         self._pid = 0
+        self._signed: tuple[int, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -346,9 +347,12 @@ class LineProcMirror(Redirecting):
         self._pid = os.getpid()
 
     def _sign(self) -> None:
-        self._connect()
-        if not self._rolls.has_partial:
-            self._rolls.write(_GONE)
+        here = os.getpid(), threading.get_ident()
+        if self._signed != here:
+            self._connect()
+            if not self._rolls.has_partial:
+                self._rolls.write(_GONE)
+            self._signed = here
 
     def check_states(self) -> None:
         """Raise if the mirrors were told to stop.
@@ -470,6 +474,7 @@ class LineProcMirror(Redirecting):
         self._sign()
         self._writer.new_line()
         self._rolls.new_line()
+        self._signed = None
 
     def close(self, exc: BaseException | None = None) -> None:
         """Say goodbye, with an error if there is one; may be repeated."""

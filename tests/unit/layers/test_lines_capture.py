@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
@@ -215,4 +216,28 @@ def test_descriptors_are_captured_whole_until_the_program_ends(
         assert done.stderr == b"raw \xff\n"
         assert {entry.writer for entry in entries} == {"p"}
         assert depot.check() == []
+        depot.destroy()
+
+
+def test_what_finalizers_print_in_the_midst_of_a_write_is_not_lost(tmp_path: Path) -> None:
+    class Last:
+        me: Any = None
+
+        def __del__(self) -> None:
+            sys.stdout.write("end\n")
+
+    with entrepot.open("gc", directory=tmp_path / "m", data_directory=tmp_path / "d") as depot:
+        for name in ("memory", "disk"):
+            lines = depot.lines(name, persistent=name == "disk")
+            with lines.capture(stderr=False, echo=False):
+                for number in range(1000):
+                    last = Last()
+                    last.me = last
+                    sys.stdout.write(f"row {number}\n")
+                del last
+                gc.collect()
+            found = texts(lines)
+            assert [line for line in found if line != "end"] == [f"row {i}" for i in range(1000)]
+            assert found.count("end") == 1000
+            assert depot.check() == []
         depot.destroy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -208,7 +209,7 @@ def write(
         ConditionError: Writers are asked to stop.
         NotFoundError: It is not there, and is not made.
     """
-    key = BUFFER.str(name)
+    key = _key_of(name)
     raw = tx.get(key)
     if raw is not None:
         buffer = decode_buffer(raw)
@@ -246,6 +247,9 @@ def write(
         _drop_hidden(tx, buffer, 2 * (buffer.next - before) + _TRIMMED_MIN)
     _put(tx, key, buffer)
     return buffer.next
+
+
+_key_of = functools.lru_cache(maxsize=1000)(BUFFER.str)
 
 
 def _append(
@@ -360,12 +364,15 @@ def _bound(tx: Transaction, buffer: Buffer, now_ns: int) -> None:
     for _ in range(_TRIMMED_MIN):
         if not buffer.oldest < buffer.next:
             return
-        raw = tx.get(begin + pack_int(buffer.oldest))
+        key = begin + pack_int(buffer.oldest)
+        raw = tx.get(key)
         assert raw is not None, "there are no gaps between blocks"
         if arrived_of(raw) >= before_ns:
             return
-        buffer.first = max(buffer.first, buffer.oldest + count_of(raw))
-        _drop_oldest(tx, buffer, raw)
+        tx.delete(key)
+        buffer.size -= len(raw)
+        buffer.oldest += count_of(raw)
+        buffer.first = max(buffer.first, buffer.oldest)
 
 
 def _drop_hidden(tx: Transaction, buffer: Buffer, limit: int) -> bool:
@@ -380,21 +387,18 @@ def _drop_hidden(tx: Transaction, buffer: Buffer, limit: int) -> bool:
         is_hidden = buffer.oldest < buffer.first
         if not is_hidden and buffer.size <= buffer.max_bytes:
             return False
-        raw = tx.get(begin + pack_int(buffer.oldest))
+        key = begin + pack_int(buffer.oldest)
+        raw = tx.get(key)
         assert raw is not None, "there are no gaps between blocks"
         end = buffer.oldest + count_of(raw)
         if end > buffer.first:
             if buffer.size <= buffer.max_bytes or end >= buffer.next:
                 return False
             buffer.first = end
-        _drop_oldest(tx, buffer, raw)
+        tx.delete(key)
+        buffer.size -= len(raw)
+        buffer.oldest = end
     return buffer.oldest < buffer.first
-
-
-def _drop_oldest(tx: Transaction, buffer: Buffer, raw: bytes) -> None:
-    tx.delete(BLOCK.int(buffer.id) + pack_int(buffer.oldest))
-    buffer.size -= len(raw)
-    buffer.oldest += count_of(raw)
 
 
 # Reading.

@@ -38,7 +38,7 @@ def split(text: str, *, progress: bool = False) -> tuple[list[str], str]:
     else:
         *lines, rest = text.split("\n")
         lines[1:] = map(shown, lines[1:])  # the first may go on with a line that was there
-    if any(len(line) > settings.LINE_CHARS_MAX for line in lines):
+    if len(text) > settings.LINE_CHARS_MAX:
         lines = cut(lines)
     return lines, rest
 

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from entrepot import settings
-from entrepot.errors import ClosedError, EntrepotError, NotFoundError, TypeMismatchError
+from entrepot.errors import (
+    ClosedError,
+    ConflictError,
+    EntrepotError,
+    NotFoundError,
+    TypeMismatchError,
+)
 from entrepot.layers.lines import core
 from entrepot.layers.lines.core import By
 from entrepot.layers.lines.records import ERROR, LINE, WARNING, Buffer, Kind, Origin
@@ -43,12 +49,14 @@ class WriterStatistics:
 class _Place:
     """A thread's own place in a buffer: its partial line."""
 
-    __slots__ = ("by", "has_partial", "pid")
+    __slots__ = ("by", "has_partial", "is_busy", "pid")
 
     def __init__(self, by: By, pid: int) -> None:
         self.by = by
         self.pid = pid
         self.has_partial = False
+        self.is_busy = False
+        """Whether it is written just now; a finalizer that prints may run meanwhile."""
 
 
 class LineWriter(io.TextIOBase):
@@ -94,8 +102,11 @@ class LineWriter(io.TextIOBase):
         self._of_thread = threading.local()
         self._unfinished: set[_Place] = set()
         """Those that have partial lines."""
-        self._queue: deque[Callable[[], object]] = deque()
+        self._pid = os.getpid()
+        self._queue: deque[tuple[int, _Place, Callable[..., None], tuple[Any, ...]]] = deque()
+        """What waits: its size, and what is to be done with which arguments."""
         self._queued_chars = 0
+        self._catching_up = threading.Lock()
         self._dropped = 0
         self._retry_s = 0.0
         self._retry_at = 0.0
@@ -106,7 +117,8 @@ class LineWriter(io.TextIOBase):
         self._tier = tier
         engine = tier.engine
         self._commit: Callable[..., Any]
-        if engine is not tier and engine.name == "volatile":
+        if engine is not tier and (self._patient or engine.name == "volatile"):
+            # A patient one must not wait for a commit that its own thread is in the midst of.
             self._commit = engine.write
         else:  # on a disk threads share a commit; of a closed depot even asking for it raises
             self._commit = self._commit_together
@@ -134,11 +146,10 @@ class LineWriter(io.TextIOBase):
                 for at in range(0, len(data), step):
                     self.write(data[at : at + step])
             else:
-                self._do(len(data), self._write, clean(data))
+                self._do(len(data), self._write_at, clean(data))
         return len(data)
 
-    def _write(self, data: str) -> None:
-        place = self._place()
+    def _write_at(self, place: _Place, data: str) -> None:
         lines, rest = split(data, progress=self._progress)
         self._commit(
             core.write,
@@ -172,10 +183,7 @@ class LineWriter(io.TextIOBase):
         """
         if self.closed:
             raise ClosedError(f"this writer of the lines {self.buffer_name!r} is closed")
-        self._do(sum(map(len, texts)), self._add, kind, [clean(text) for text in texts])
-
-    def _add(self, kind: Kind, texts: Sequence[str]) -> None:
-        self._add_at(self._place(), kind, texts)
+        self._do(sum(map(len, texts)), self._add_at, kind, [clean(text) for text in texts])
 
     def _add_at(self, place: _Place, kind: Kind, texts: Sequence[str]) -> None:
         self._commit(
@@ -213,48 +221,85 @@ class LineWriter(io.TextIOBase):
 
     def _place(self) -> _Place:
         place: _Place | None = getattr(self._of_thread, "place", None)
-        pid = os.getpid()
-        if place is None or place.pid != pid:  # the first time in this thread, or a forked child
-            origin = Origin(host_name(), pid, self._label)
-            session = self._tier.engine.session.id
-            place = _Place(By(origin, self._tier.ids.next(), session, self._progress), pid)
-            self._of_thread.place = place
+        if place is None or place.pid != os.getpid():  # first in this thread, or a forked child
+            place = self._of_thread.place = self._new_place()
         return place
+
+    def _new_place(self) -> _Place:
+        pid = os.getpid()
+        if self._pid != pid:  # a forked child: what waits is its parent's
+            self._pid = pid
+            self._queue.clear()
+            self._unfinished.clear()
+            self._queued_chars = 0
+            self._catching_up = threading.Lock()
+        origin = Origin(host_name(), pid, self._label)
+        session = self._tier.engine.session.id
+        return _Place(By(origin, self._tier.ids.next(), session, self._progress), pid)
 
     # Patience.
 
     def _do(self, chars: int, fn: Callable[..., None], *args: Any) -> None:
         """Do a write now, behind those that wait; if it fails and we are patient, later."""
         if not self._patient:
-            fn(*args)
-            return
-        if self._queue and (time.monotonic() < self._retry_at or not self._catch_up()):
-            self._keep(chars, fn, args)
+            place = self._place()
+            if place.is_busy:  # a finalizer, in the midst of a write: a line of its own
+                place = self._new_place()
+            _run(place, fn, args)
             return
         try:
-            fn(*args)
+            place = self._place()
+        except EntrepotError:  # the depot is closed: there is no place any more
+            self._dropped += 1
+            return
+        if self._queue or place.is_busy:
+            self._keep(chars, place, fn, args)
+            if not place.is_busy and time.monotonic() >= self._retry_at:
+                self._catch_up()
+            return
+        try:
+            _run(place, fn, args)
+        except ConflictError:  # in the midst of another write of this thread: the next one does it
+            self._keep(chars, place, fn, args)
         except EntrepotError:
             self._fall_back()
-            self._keep(chars, fn, args)
+            self._keep(chars, place, fn, args)
+        else:
+            if self._queue:
+                self._catch_up()
 
-    def _keep(self, chars: int, fn: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def _keep(
+        self, chars: int, place: _Place, fn: Callable[..., None], args: tuple[Any, ...]
+    ) -> None:
         if self._queued_chars + chars > settings.LINES_QUEUE_CHARS_MAX:
             self._dropped += 1
             return
         self._queued_chars += chars
-        self._queue.append(lambda: fn(*args))
+        self._queue.append((chars, place, fn, args))
 
     def _catch_up(self) -> bool:
         """Write what waits; tell whether nothing is left of it."""
-        while self._queue:
-            try:
-                self._queue[0]()
-            except EntrepotError:
-                self._fall_back()
-                return False
-            self._queue.popleft()
-        self._queued_chars, self._retry_s = 0, 0.0
-        return True
+        lock = self._catching_up
+        if not lock.acquire(blocking=False):
+            return False  # another thread does it, or this one, and we are in a finalizer
+        try:
+            while self._queue:
+                chars, place, fn, args = self._queue[0]
+                if place.is_busy:
+                    return False
+                try:
+                    _run(place, fn, args)
+                except ConflictError:
+                    return False
+                except EntrepotError:
+                    self._fall_back()
+                    return False
+                self._queue.popleft()
+                self._queued_chars -= chars
+            self._retry_s = 0.0
+            return True
+        finally:
+            lock.release()
 
     def _fall_back(self) -> None:
         self._retry_s = min(max(2 * self._retry_s, _RETRY_S), _RETRY_S_MAX)
@@ -314,3 +359,11 @@ class LineWriter(io.TextIOBase):
 
     def __del__(self) -> None:
         """Leave the partial line to whoever finishes those of the dead: this may be any moment."""
+
+
+def _run(place: _Place, fn: Callable[..., None], args: tuple[Any, ...]) -> None:
+    place.is_busy = True
+    try:
+        fn(place, *args)
+    finally:
+        place.is_busy = False
