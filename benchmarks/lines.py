@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -119,20 +119,19 @@ def _worker(mirror: Any, how: str) -> Generator[Connection]:
     try:
         yield ours
     finally:
-        ours.close()
+        ours.send(0)  # closing it does not suffice: the original's manager has a copy
         process.join(20)
+        ours.close()
 
 
 def _write(mirror: Any, how: str, link: Connection) -> None:
-    with suppress(EOFError):
-        while True:
-            count = link.recv()
-            for _ in range(count):
-                if how == "write":
-                    mirror.write(LINE)
-                else:
-                    print(LINE[:-1], file=mirror)
-            link.send(None)
+    while count := link.recv():
+        for _ in range(count):
+            if how == "write":
+                mirror.write(LINE)
+            else:
+                print(LINE[:-1], file=mirror)
+        link.send(None)
 
 
 def _over_http(plan: Plan, depot: entrepot.Depot, original: Any, stack: ExitStack) -> list[Check]:

@@ -20,8 +20,7 @@ import entrepot
 from entrepot.engine.protocol import Seen
 from entrepot.errors import ConditionError, TypeMismatchError
 from entrepot.layers.lines import ERROR, WARNING, Lines, LineWriter
-from entrepot.layers.lines.core import find
-from entrepot.layers.lines.records import BUFFER
+from entrepot.layers.lines.records import BUFFER, decode_buffer
 from entrepot.syncstream._shelf import Address, Shelf
 from entrepot.syncstream._streams import Redirecting, Stream, checked_maxlen, checked_size
 from entrepot.syncstream.base import GroupedMessage, is_end_line_break
@@ -344,6 +343,7 @@ class LineProcMirror(Redirecting):
         # A buffer that was closed is gone, and is not to be made again.
         self._writer: LineWriter = self._lines.writer(makes=False, obeys=True)
         self._rolls: LineWriter = self._depot.lines(rolls.name).writer(makes=False)
+        self._key = BUFFER.str(lines.name)
         self._pid = os.getpid()
 
     def _sign(self) -> None:
@@ -363,9 +363,12 @@ class LineProcMirror(Redirecting):
         if self.closed:
             return
         with self._lock:
-            self._sign()
-            buffer = self._lines.engine.read(find, self._lines.name)
-        if buffer is not None and buffer.is_stopped:
+            self._check_stop()
+
+    def _check_stop(self) -> None:
+        self._sign()
+        raw = self._lines.engine.get(self._key)
+        if raw is not None and decode_buffer(raw).is_stopped:
             raise StopIteration(_STOP)
 
     def write(self, data: str, /) -> int:
@@ -382,7 +385,7 @@ class LineProcMirror(Redirecting):
         with self._lock:
             sends = self.aggressive or is_end_line_break(data) or len(data.splitlines()) > 1
             if not sends or not data:
-                self.check_states()
+                self._check_stop()
                 self._pending += data
                 return len(data)
             self._sign()

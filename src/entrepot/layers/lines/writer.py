@@ -141,7 +141,14 @@ class LineWriter(io.TextIOBase):
         if self.closed:
             raise ClosedError(f"this writer of the lines {self.buffer_name!r} is closed")
         if data:
-            if len(data) > settings.LINES_WRITE_CHARS_MAX:
+            place = None if self._patient else self._place()
+            if place and not place.is_busy and len(data) <= settings.LINES_WRITE_CHARS_MAX:
+                place.is_busy = True  # what `_do` does, without its calls: this is the hot path
+                try:
+                    self._write_at(place, clean(data))
+                finally:
+                    place.is_busy = False
+            elif len(data) > settings.LINES_WRITE_CHARS_MAX:
                 step = settings.LINES_WRITE_CHARS_MAX
                 for at in range(0, len(data), step):
                     self.write(data[at : at + step])
@@ -220,9 +227,14 @@ class LineWriter(io.TextIOBase):
         return self._place().has_partial
 
     def _place(self) -> _Place:
-        place: _Place | None = getattr(self._of_thread, "place", None)
-        if place is None or place.pid != os.getpid():  # first in this thread, or a forked child
-            place = self._of_thread.place = self._new_place()
+        try:
+            place: _Place = self._of_thread.place
+        except AttributeError:  # the first time in this thread
+            pass
+        else:
+            if place.pid == os.getpid():  # else this is a forked child
+                return place
+        place = self._of_thread.place = self._new_place()
         return place
 
     def _new_place(self) -> _Place:
