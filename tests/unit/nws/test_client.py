@@ -250,8 +250,15 @@ def test_ctrl_c_ends_a_wait_and_takes_nothing(connect: Connect, depot: entrepot.
     watching = depot.space("w")
 
     def interrupt() -> None:
-        wait_until(lambda: any(each.fetchers for each in watching.variables()), "it waits")
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        wait_until(is_waiting, "it waits")
+        # A signal that comes just before the system call does not interrupt it: once more, then.
+        pause = threading.Event()
+        while is_waiting():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            pause.wait(1)
+
+    def is_waiting() -> bool:
+        return any(each.fetchers for each in watching.variables())
 
     thread = threading.Thread(target=interrupt)
     thread.start()
