@@ -31,6 +31,10 @@ from entrepot import settings
 from entrepot.errors import CorruptError, LimitError, TypeMismatchError
 
 __all__ = [
+    "BLOB_BEGIN",
+    "BLOB_DOUBLES",
+    "BLOB_HEAD",
+    "BLOB_INTS",
     "MISSING",
     "Attribute",
     "Attributes",
@@ -38,6 +42,7 @@ __all__ = [
     "Timestamp",
     "as_attribute",
     "as_attributes",
+    "blob_head",
     "check_name",
     "encode",
     "exact_hook",
@@ -259,22 +264,29 @@ def friendly_hook(code: int, data: memoryview) -> object:
     return friendly(exact_hook(code, data))
 
 
-# Arrays as blobs: v3io's form of them.
+# Arrays as blobs, in v3io's form; all numbers are little-endian:
+#
+#     u32 11223344   u32 1   u32 bytes of the values   u32 type of the values   values, 8 bytes each
 
-_BLOB = struct.Struct("<IIII")
-_MAGIC, _VERSION, _OF_INTS, _OF_DOUBLES = 11223344, 1, 259, 261
-_BLOB_HEAD = struct.pack("<II", _MAGIC, _VERSION)
+BLOB_HEAD = struct.Struct("<IIII")
+_MAGIC, _VERSION, BLOB_INTS, BLOB_DOUBLES = 11223344, 1, 259, 261
+BLOB_BEGIN = struct.pack("<II", _MAGIC, _VERSION)
 
 
 def of_blob(blob: bytes) -> Attribute:
     """Return the array that a blob is, or the bytes themselves if it is none."""
-    if not blob.startswith(_BLOB_HEAD) or len(blob) < _BLOB.size:
+    if not blob.startswith(BLOB_BEGIN) or len(blob) < BLOB_HEAD.size:
         return blob
-    _, _, size, element = _BLOB.unpack_from(blob)
-    kind = {_OF_INTS: _INTS, _OF_DOUBLES: _DOUBLES}.get(element)
-    if kind is None or size % 8 or size != len(blob) - _BLOB.size:
+    _, _, size, element = BLOB_HEAD.unpack_from(blob)
+    kind = {BLOB_INTS: _INTS, BLOB_DOUBLES: _DOUBLES}.get(element)
+    if kind is None or size % 8 or size != len(blob) - BLOB_HEAD.size:
         return blob
-    return exact_hook(kind, memoryview(blob)[_BLOB.size :])
+    return exact_hook(kind, memoryview(blob)[BLOB_HEAD.size :])
+
+
+def blob_head(size: int, element: int) -> bytes:
+    """Return what stands before the bytes of an array's values."""
+    return BLOB_HEAD.pack(_MAGIC, _VERSION, size, element)
 
 
 def to_blob(values: Array) -> bytes:
@@ -283,8 +295,8 @@ def to_blob(values: Array) -> bytes:
         values = values[:]
         values.byteswap()
     data = values.tobytes()
-    element = _OF_INTS if values.typecode == "q" else _OF_DOUBLES
-    return _BLOB.pack(_MAGIC, _VERSION, len(data), element) + data
+    element = BLOB_INTS if values.typecode == "q" else BLOB_DOUBLES
+    return blob_head(len(data), element) + data
 
 
 # To bytes and back.

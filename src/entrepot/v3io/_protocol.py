@@ -36,8 +36,10 @@ from entrepot.layers.attributes import Attribute, Attributes, Timestamp, of_blob
 from entrepot.layers.containers.core import NotEmptyError
 from entrepot.layers.entries import NoContainerError
 from entrepot.layers.streams.core import NotAStreamError, ShardError, TrimmedError
+from entrepot.layers.tables.core import CREATE, MERGE, REPLACE
 
 __all__ = [
+    "UPDATE_MODES",
     "Location",
     "Refusal",
     "attribute_to_json",
@@ -46,7 +48,9 @@ __all__ = [
     "decode_marker",
     "encode_location",
     "encode_marker",
+    "record_to_json",
     "refusal_of",
+    "verifier_of",
 ]
 
 
@@ -201,6 +205,42 @@ def decode_marker(text: object) -> str:
         return raw.decode("utf-8", "surrogatepass")
     except (ValueError, AttributeError) as error:
         raise LimitError(f"{text!r} is no marker of a scan") from error
+
+
+UPDATE_MODES: Final = {
+    "OverWriteAttributes": REPLACE,
+    "CreateOrReplaceAttributes": MERGE,
+    "CreateNewItemOnly": CREATE,
+}
+"""What `UpdateMode` says, and what the layer calls it."""
+
+
+def verifier_of(modified_ns: int) -> str:
+    """Return a condition that is true of an item until its next change."""
+    seconds, nanoseconds = divmod(modified_ns, 1_000_000_000)
+    return f"__mtime_secs=={seconds} and __mtime_nsecs=={nanoseconds}"
+
+
+def record_to_json(
+    sequence: int | None,
+    seconds: int | None,
+    nanoseconds: int | None,
+    data: bytes,
+    key: str | None,
+    info: bytes | None,
+) -> dict[str, Any]:
+    """Return a record of a stream as GetRecords tells it."""
+    found: dict[str, Any] = {
+        "ArrivalTimeSec": seconds,
+        "ArrivalTimeNSec": nanoseconds,
+        "SequenceNumber": sequence,
+        "Data": base64.b64encode(data).decode(),
+    }
+    if key is not None:
+        found["PartitionKey"] = key
+    if info is not None:
+        found["ClientInfo"] = base64.b64encode(info).decode()
+    return found
 
 
 # Attributes in JSON.

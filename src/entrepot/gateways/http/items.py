@@ -29,24 +29,18 @@ from entrepot.layers.attributes import Attribute
 from entrepot.layers.tables import core, scan
 from entrepot.v3io._protocol import (
     INVALID,
+    UPDATE_MODES,
     attribute_to_json,
     attributes_from_json,
     decode_marker,
     encode_marker,
+    verifier_of,
 )
 
 __all__ = ["get_item", "get_items", "put_item", "update_item"]
 
-_BILLION: Final = 1_000_000_000
 _STEPS_MAX: Final = 50
 """Steps after which a page with some items ends, full or not."""
-_MODES: Final = {
-    None: core.REPLACE,
-    "": core.REPLACE,
-    "OverWriteAttributes": core.REPLACE,
-    "CreateOrReplaceAttributes": core.MERGE,
-    "CreateNewItemOnly": core.CREATE,
-}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -75,10 +69,8 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 def _stamp(modified_ns: int) -> bytes:
     """Return the headers that say which version of an item it is."""
-    seconds, nanoseconds = divmod(modified_ns, _BILLION)
-    return b"X-v3io-transaction-verifier: __mtime_secs==%d and __mtime_nsecs==%d\r\n%s" % (
-        seconds,
-        nanoseconds,
+    return b"X-v3io-transaction-verifier: %s\r\n%s" % (
+        verifier_of(modified_ns).encode(),
         last_modified(modified_ns),
     )
 
@@ -227,10 +219,12 @@ def _update(handles: Handles, request: Request, asked: bodies.PutItem) -> Outcom
 
 
 def _mode(asked: bodies.PutItem) -> str:
+    if not asked.update_mode:
+        return core.REPLACE
     try:
-        return _MODES[asked.update_mode]
+        return UPDATE_MODES[asked.update_mode]
     except KeyError:
-        known = ", ".join(filter(None, _MODES))
+        known = ", ".join(UPDATE_MODES)
         raise refuse(
             400, INVALID, f"UpdateMode is {asked.update_mode!r:.60}, not one of {known}"
         ) from None

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Final
 
 from entrepot import settings
-from entrepot.engine.protocol import Transaction
 from entrepot.errors import LimitError
 from entrepot.gateways.http import bodies
 from entrepot.gateways.http.handles import Handles, path_of
 from entrepot.gateways.http.messages import Outcome, Reply, Request, Write, json_reply, refuse
 from entrepot.gateways.http.targets import below
-from entrepot.layers import entries
 from entrepot.layers.attributes import Timestamp
 from entrepot.layers.streams import Stream, core
 from entrepot.v3io._protocol import (
@@ -21,6 +18,8 @@ from entrepot.v3io._protocol import (
     Location,
     decode_location,
     encode_location,
+    record_to_json,
+    refusal_of,
 )
 
 __all__ = [
@@ -70,14 +69,10 @@ def describe_stream(handles: Handles, request: Request) -> Outcome:
     """Answer what a stream is."""
     asked = bodies.read_body(bodies.StreamOnly, request.body)
     stream = _stream(handles, request, asked.stream_name)
-    found = handles.engine.read(_describe, stream.container, stream.path)
+    found = handles.engine.read(core.describe, stream.container, stream.path)
     return json_reply(
         {"ShardCount": found.shards, "RetentionPeriodHours": found.retention_s // _HOUR_S}
     )
-
-
-def _describe(tx: Transaction, container: str, path: entries.Path) -> core.StreamRecord:
-    return core.get_stream(tx, entries.get_container(tx, container).id, path)[1]
 
 
 def put_records(handles: Handles, request: Request) -> Outcome:
@@ -89,7 +84,7 @@ def put_records(handles: Handles, request: Request) -> Outcome:
         for each in asked.records
     ]
     if not records:
-        handles.engine.read(_describe, stream.container, stream.path)  # it must be there
+        handles.engine.read(core.describe, stream.container, stream.path)  # it must be there
         return _put_reply([])
     return Write(stream.appending(records), _put_reply)
 
@@ -102,8 +97,8 @@ def _put_reply(results: list[core.Appended | core.ShardError]) -> Reply:
             records.append({"SequenceNumber": result.sequence, "ShardId": result.shard})
         else:
             failed += 1
-            message = "ShardIDOutOfRangeException"
-            records.append({"ErrorCode": SHARD_OUT_OF_RANGE, "ErrorMessage": message})
+            _, code, message, _ = refusal_of(result, "put")
+            records.append({"ErrorCode": code, "ErrorMessage": message})
     return json_reply({"FailedRecordCount": failed, "Records": records})
 
 
@@ -123,7 +118,7 @@ def _shard(
     stream = handles.stream(request.container, directory)
     if last.isascii() and last.isdigit() and len(last) < 10:
         return stream, int(last)
-    handles.engine.read(_describe, stream.container, stream.path)  # it must be there
+    handles.engine.read(core.describe, stream.container, stream.path)  # it must be there
     raise refuse(400, SHARD_OUT_OF_RANGE, f"ShardIDOutOfRangeException: {last[:60]!r} is no shard")
 
 
@@ -173,14 +168,6 @@ def get_records(handles: Handles, request: Request) -> Outcome:
 
 def _record(record: core.Record) -> dict[str, Any]:
     seconds, nanoseconds = divmod(record.arrived_ns, _BILLION)
-    found: dict[str, Any] = {
-        "ArrivalTimeSec": seconds,
-        "ArrivalTimeNSec": nanoseconds,
-        "SequenceNumber": record.sequence,
-        "Data": base64.b64encode(record.data).decode(),
-    }
-    if record.key is not None:
-        found["PartitionKey"] = record.key
-    if record.info is not None:
-        found["ClientInfo"] = base64.b64encode(record.info).decode()
-    return found
+    return record_to_json(
+        record.sequence, seconds, nanoseconds, record.data, record.key, record.info
+    )

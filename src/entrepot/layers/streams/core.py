@@ -194,6 +194,17 @@ def get_stream(tx: Transaction, container: int, path: Path) -> tuple[int, Stream
     return entry.inode, _decode_stream(raw)
 
 
+def describe(tx: Transaction, container: str, path: Path) -> StreamRecord:
+    """Return what a stream is, in a container of this name.
+
+    Raises:
+        NoContainerError: The container is not there.
+        NotAStreamError: There is something else of that name.
+        NotFoundError: There is nothing.
+    """
+    return get_stream(tx, entries.get_container(tx, container).id, path)[1]
+
+
 def resize_stream(
     tx: Transaction, container: int, path: Path, shards: int, inodes: Sequence[int], now_ns: int
 ) -> None:

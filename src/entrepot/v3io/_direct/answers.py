@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from entrepot.layers.attributes import as_attribute
-from entrepot.v3io._protocol import Refusal, attribute_to_json
+from entrepot.v3io._protocol import Refusal, attribute_to_json, verifier_of
 from entrepot.v3io.dataplane import output as outputs
 from entrepot.v3io.dataplane.request import Output
 from entrepot.v3io.dataplane.response import Headers, Response
@@ -101,9 +101,7 @@ def stamped(
     """
     headers = {**(fields or {}), "Last-Modified": formatdate(modified_ns // _BILLION, usegmt=True)}
     if verifies:
-        headers["X-v3io-transaction-verifier"] = (
-            f"__mtime_secs=={modified_ns // _BILLION} and __mtime_nsecs=={modified_ns % _BILLION}"
-        )
+        headers["X-v3io-transaction-verifier"] = verifier_of(modified_ns)
     return headers
 
 

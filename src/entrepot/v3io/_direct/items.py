@@ -17,18 +17,13 @@ from entrepot.layers.tables.scan import ALL, EVERYTHING, all_of, project
 from entrepot.v3io._direct.answers import JSON, Answer, filled, item_body, items_body, stamped
 from entrepot.v3io._direct.store import Store
 from entrepot.v3io._direct.works import Shared
-from entrepot.v3io._protocol import decode_marker, encode_marker
+from entrepot.v3io._protocol import UPDATE_MODES, decode_marker, encode_marker
 from entrepot.v3io.dataplane.output import GetItemOutput, GetItemsOutput
 from entrepot.v3io.dataplane.request import Arguments
 from entrepot.v3io.dataplane.response import Response
 
 __all__ = ["get_item", "get_items", "path_of", "put_item", "update_item", "whole_number"]
 
-_MODES: Final = {
-    "CreateOrReplaceAttributes": MERGE,
-    "OverWriteAttributes": REPLACE,
-    "CreateNewItemOnly": CREATE,
-}
 _NAME_ITSELF: Final = "__name"
 
 
@@ -231,7 +226,7 @@ def _attributes(given: Mapping[str, object]) -> Mapping[str, object]:
 def _mode(given: str | None) -> str:
     if not given:
         return MERGE
-    mode = _MODES.get(given)
+    mode = UPDATE_MODES.get(given)
     if mode is None:
-        raise LimitError(f"update_mode is {given!r}", f"it is one of {', '.join(_MODES)}")
+        raise LimitError(f"update_mode is {given!r}", f"it is one of {', '.join(UPDATE_MODES)}")
     return mode

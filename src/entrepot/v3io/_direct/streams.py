@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,11 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from entrepot import settings
-from entrepot.engine.protocol import Transaction
 from entrepot.errors import ExistsError, LimitError, NotFoundError
 from entrepot.layers import entries
 from entrepot.layers.attributes import Timestamp
-from entrepot.layers.entries import Path
 from entrepot.layers.streams import Stream, core
 from entrepot.layers.streams.core import Appended, New, Record, ShardError
 from entrepot.v3io import _protocol
@@ -81,17 +78,13 @@ def _changed(_: object) -> Response:
 def describe_stream(store: Store, container: str, arguments: Arguments) -> Response:
     """Tell what a stream was made with."""
     stream = _stream(store, container, arguments)
-    found = stream.engine.read(_record_of, container, stream.path)
+    found = stream.engine.read(core.describe, container, stream.path)
     hours = found.retention_s // _HOUR_S
     output = filled(
         DescribeStreamOutput, {"shard_count": found.shards, "retention_period_hours": hours}
     )
     body = json_body({"ShardCount": found.shards, "RetentionPeriodHours": hours})
     return Answer(200, output, body, lambda: JSON)
-
-
-def _record_of(tx: Transaction, container: str, path: Path) -> core.StreamRecord:
-    return core.get_stream(tx, entries.get_container(tx, container).id, path)[1]
 
 
 def _stream(store: Store, container: str, arguments: Arguments) -> Stream:
@@ -182,19 +175,17 @@ def _result(record: Record) -> GetRecordsResult:
 
 
 def _records_body(output: GetRecordsOutput) -> bytes:
-    records: list[dict[str, object]] = []
-    for record in output.records:
-        fields: dict[str, object] = {
-            "ArrivalTimeSec": record.arrival_time_sec,
-            "ArrivalTimeNSec": record.arrival_time_nsec,
-            "SequenceNumber": record.sequence_number,
-            "Data": base64.b64encode(record.data or b"").decode(),
-        }
-        if record.partition_key is not None:
-            fields["PartitionKey"] = record.partition_key
-        if record.client_info is not None:
-            fields["ClientInfo"] = base64.b64encode(record.client_info).decode()
-        records.append(fields)
+    records = [
+        _protocol.record_to_json(
+            record.sequence_number,
+            record.arrival_time_sec,
+            record.arrival_time_nsec,
+            record.data or b"",
+            record.partition_key,
+            record.client_info,
+        )
+        for record in output.records
+    ]
     return msgspec.json.encode(
         {
             "NextLocation": output.next_location,

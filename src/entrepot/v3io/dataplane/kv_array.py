@@ -1,9 +1,4 @@
-"""Lists of numbers as attribute values.
-
-All numbers are little-endian::
-
-    u32 11223344   u32 1   u32 bytes of the values   u32 type of the values   values, 8 bytes each
-"""
+"""Lists of numbers as attribute values: the blobs of `entrepot.layers.attributes`, in base64."""
 
 from __future__ import annotations
 
@@ -12,6 +7,14 @@ import numbers
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
+
+from entrepot.layers.attributes import (
+    BLOB_BEGIN,
+    BLOB_DOUBLES,
+    BLOB_HEAD,
+    BLOB_INTS,
+    blob_head,
+)
 
 __all__ = [
     "OPERAND_TYPE_DOUBLE",
@@ -23,11 +26,9 @@ __all__ = [
     "is_array",
 ]
 
-OPERAND_TYPE_LONG: Final = 259
-OPERAND_TYPE_DOUBLE: Final = 261
+OPERAND_TYPE_LONG: Final = BLOB_INTS
+OPERAND_TYPE_DOUBLE: Final = BLOB_DOUBLES
 
-_MAGIC: Final = struct.pack("<II", 11223344, 1)
-_HEAD: Final = struct.Struct("<8sII")
 _CODES: Final = {OPERAND_TYPE_LONG: "q", OPERAND_TYPE_DOUBLE: "d"}
 TYPECODES: Final = dict.fromkeys("bBhHiIlLqQ", OPERAND_TYPE_LONG) | dict.fromkeys(
     "fd", OPERAND_TYPE_DOUBLE
@@ -58,7 +59,7 @@ def encode_array(array_value: Sequence[float], typecode: str) -> bytes:
     except KeyError:
         raise ValueError(f"array type code {typecode!r} is not one of numbers") from None
     values = struct.pack(f"<{len(array_value)}{_CODES[operand_type]}", *array_value)
-    return base64.b64encode(_HEAD.pack(_MAGIC, len(values), operand_type) + values)
+    return base64.b64encode(blob_head(len(values), operand_type) + values)
 
 
 def decode(encoded_array: bytes) -> list[float]:
@@ -67,16 +68,18 @@ def decode(encoded_array: bytes) -> list[float]:
     Raises:
         ValueError: It is not an array.
     """
-    if not is_array(encoded_array) or len(encoded_array) < _HEAD.size:
+    if not is_array(encoded_array) or len(encoded_array) < BLOB_HEAD.size:
         raise ValueError("Not an encoded array")
-    _, size, operand_type = _HEAD.unpack_from(encoded_array)
+    _, _, size, operand_type = BLOB_HEAD.unpack_from(encoded_array)
     code = _CODES.get(operand_type)
-    if code is None or size % 8 or size > len(encoded_array) - _HEAD.size:
+    if code is None or size % 8 or size > len(encoded_array) - BLOB_HEAD.size:
         raise ValueError("Not an encoded array")
-    values: Iterable[float] = struct.unpack_from(f"<{size // 8}{code}", encoded_array, _HEAD.size)
+    values: Iterable[float] = struct.unpack_from(
+        f"<{size // 8}{code}", encoded_array, BLOB_HEAD.size
+    )
     return list(values)
 
 
 def is_array(value: bytes) -> bool:
     """Whether a value claims to be an array."""
-    return len(value) > len(_MAGIC) and value.startswith(_MAGIC)
+    return len(value) > len(BLOB_BEGIN) and value.startswith(BLOB_BEGIN)
