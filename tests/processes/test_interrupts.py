@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
-from support.conditions import is_in_futex, wait_until
+from entrepot.gateways.nws import NwsGateway
+from support.conditions import is_asleep, is_in_futex, wait_until
 from support.homes import Home
 from support.peers import Peer
 
@@ -57,6 +59,34 @@ def test_a_signal_whose_handler_does_not_raise_does_not_end_a_wait(
             waiter.send(signal.SIGUSR1)
         depot.space("s").store("v", 1)
         assert asked.result() == 1
+
+
+@pytest.mark.parametrize("way", ["in-process", "tcp"])
+def test_ctrl_c_ends_a_wait_of_the_nws_face_and_takes_nothing(
+    home: Home, peers: Start, way: str
+) -> None:
+    def fetch(here: Any, where: tuple[Any, ...]) -> Any:
+        import os
+
+        from entrepot.nws.client import NetWorkSpace
+
+        os.environ["ENTREPOT_DIR"] = str(here.depot.path.parent)
+        os.environ["ENTREPOT_DATA"] = str(here.depot.data_path.parent)
+        os.environ["ENTREPOT_DEPOT"] = here.depot.name
+        return NetWorkSpace("w", *where, useUse=True).fetch("v")
+
+    with home.open("64M") as depot, closing(NwsGateway(depot)) as gateway:
+        gateway.start()
+        watching = depot.space("w")
+        waiter = peers()
+        asked = waiter.begin(fetch, (gateway.host, gateway.port) if way == "tcp" else ())
+        wait_until(lambda: any(v.fetchers for v in watching.variables()), "the peer is in line")
+        wait_until(lambda: is_asleep(waiter.pid), "the peer sleeps")
+        waiter.send(signal.SIGINT)
+        assert isinstance(asked.error(), KeyboardInterrupt)
+        wait_until(lambda: not watching.variables()[0].fetchers, "it left the line")
+        watching.store("v", 1)
+        assert watching.try_fetch("v") == 1
 
 
 def test_ctrl_c_at_any_moment_of_many_operations_leaves_the_depot_sound(

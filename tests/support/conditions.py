@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["PATIENCE_S", "is_in_futex", "is_running", "is_stopped", "wait_until"]
+__all__ = ["PATIENCE_S", "is_asleep", "is_in_futex", "is_running", "is_stopped", "wait_until"]
 
 PATIENCE_S = 60.0
 """How long a test waits for what must come. Only a failing test waits that long."""
@@ -33,6 +33,11 @@ def is_stopped(pid: int) -> bool:
 def is_running(pid: int) -> bool:
     """Tell whether a process exists and is no zombie."""
     return _state(pid) not in ("", "Z", "X")
+
+
+def is_asleep(pid: int) -> bool:
+    """Tell whether the main thread of a process sleeps in a system call."""
+    return _state(pid) == "S"
 
 
 def is_in_futex(pid: int) -> bool:

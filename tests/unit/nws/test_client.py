@@ -6,7 +6,6 @@ import gc
 import inspect
 import io
 import pickle
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -243,31 +242,6 @@ def test_a_closed_connection_says_so(connect: Connect) -> None:
     ):
         with pytest.raises(nws.NwsConnectionDroppedException):
             call()
-
-
-def test_ctrl_c_ends_a_wait_and_takes_nothing(connect: Connect, depot: entrepot.Depot) -> None:
-    space = connect(useUse=True)
-    watching = depot.space("w")
-
-    def interrupt() -> None:
-        wait_until(is_waiting, "it waits")
-        # A signal that comes just before the system call does not interrupt it: once more, then.
-        pause = threading.Event()
-        while is_waiting():
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            pause.wait(1)
-
-    def is_waiting() -> bool:
-        return any(each.fetchers for each in watching.variables())
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        space.fetch("v")
-    thread.join()
-    wait_until(lambda: not watching.variables()[0].fetchers, "it left the line")
-    watching.store("v", 1)
-    assert watching.try_fetch("v") == 1
 
 
 def test_a_server_that_vanishes_during_a_wait_is_told(depot: entrepot.Depot) -> None:
