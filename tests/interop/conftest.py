@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from support.homes import home
-from support.originals import subject
+from support.originals import gateway_socket, subject
 
-__all__ = ["home", "subject"]
+__all__ = ["gateway_socket", "home", "subject"]

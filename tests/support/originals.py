@@ -16,7 +16,7 @@ import pytest
 from support.conditions import PATIENCE_S, wait_until
 from support.homes import Home
 
-__all__ = ["Subject", "program", "subject"]
+__all__ = ["Subject", "gateway_socket", "program", "subject"]
 
 
 class Subject(NamedTuple):
@@ -27,12 +27,36 @@ class Subject(NamedTuple):
     is_real: bool
 
 
-@pytest.fixture(params=["face", "real"])
+@pytest.fixture(params=["face", "real", "gateway"])
 def subject(request: pytest.FixtureRequest, home: Home) -> Iterator[Subject]:
+    """Yield our face, the original, and the original's client on our server."""
     if request.param == "face":
         yield from face(home)
-    else:
+    elif request.param == "real":
         yield from real()
+    else:
+        yield from gateway(request.getfixturevalue("gateway_socket"))
+
+
+@pytest.fixture(scope="module")
+def gateway_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the socket of a server of ours, which the original's client can use."""
+    from entrepot.vineyard.deploy.local import start_vineyardd
+
+    if program() is None:
+        pytest.skip("pip install vineyard vineyard-bdist (Linux, Python 3.11)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENTREPOT_DATA", str(tmp_path_factory.mktemp("data")))
+        with start_vineyardd(size="64M", rpc_socket_port=0) as (_, path, _):
+            yield path
+
+
+def gateway(path: str) -> Iterator[Subject]:
+    vineyard: Any = importlib.import_module("vineyard")
+    client = vineyard.connect(path).fork()  # else the connection outlives the test
+    yield Subject(vineyard, client, is_real=True)
+    client.clear()
+    client.close()
 
 
 def face(home: Home) -> Iterator[Subject]:

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from entrepot import settings
-from entrepot.arena import extents
+from entrepot.arena import extents, loans
 from entrepot.arena.bulk import Draft, Ref
 from entrepot.arena.pins import Pins, PinTable
 from entrepot.arena.region import Region, copy_into
@@ -141,6 +141,12 @@ class Arena:
         self._pid = os.getpid()
         self._is_reserving = False
         engine.on_release("extent", _release_extent)
+        loans.register(engine, self)
+
+    @property
+    def descriptor(self) -> int:
+        """The file, open for reading and writing: for programs that map it themselves."""
+        return self._region.descriptor
 
     @property
     def address(self) -> int:

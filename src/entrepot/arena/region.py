@@ -41,6 +41,11 @@ class Region:
         self.map = mmap.mmap(self._fd, length)
         self.bytes = memoryview(self.map)
 
+    @property
+    def descriptor(self) -> int:
+        """The open file."""
+        return self._fd
+
     def reserve(self, begin: int, end: int) -> None:
         """Reserve the pages from `begin` to `end`.
 

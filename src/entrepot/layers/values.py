@@ -44,6 +44,7 @@ __all__ = [
     "Description",
     "Encoded",
     "Tree",
+    "body_ref",
     "bulk_record",
     "bulk_ref",
     "decode",
@@ -307,6 +308,14 @@ def blob_body(record: bytes, view: memoryview | None) -> memoryview:
         return memoryview(record)[1:-_STAMP_BYTES]
     bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
     return view[: bulk.sizes[0]]
+
+
+def body_ref(record: bytes) -> Ref | None:
+    """Return where the bytes of an array or of plain bytes lie; None if they lie in the record."""
+    if record[0] not in (BULK | TENSOR, BULK | BYTES):
+        return None
+    bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
+    return Ref(_read_place(record)[1], bulk.sizes[0])
 
 
 def is_pickle(record: bytes) -> bool:

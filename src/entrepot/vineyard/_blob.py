@@ -185,8 +185,10 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
         if self._state == "sealed":
             raise AssertionFailedException("the blob builder has been already sealed")
         self._check_open()
-        if self._draft is not None:
+        if self._draft is not None and self.size:
             self._store.seal_blob(self._draft)
+        elif self._draft is not None:  # shrunk to nothing
+            self._store.drop_blob(self._draft)
         self._draft = None
         self._state = "sealed"
         self.flags.writeable = False

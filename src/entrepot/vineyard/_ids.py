@@ -127,6 +127,8 @@ def _number(id: object) -> int:
         if found is None:
             raise ValueError(f"{id!r} is no object id: up to 16 hexadecimal digits")
         return int(found[1], 16)
+    if type(id).__name__ == "ObjectID":  # the original's, in a program that uses both
+        return int(id)  # pyright: ignore[reportArgumentType] it has an __int__
     try:
         number = int(id.__index__())  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType] None for a part
     except AttributeError:

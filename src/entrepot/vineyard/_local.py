@@ -16,7 +16,13 @@ import numpy as np
 
 import entrepot
 from entrepot import settings
-from entrepot.errors import ConflictError, EntrepotError, NotFoundError, WaitTimeoutError
+from entrepot.errors import (
+    ConflictError,
+    EntrepotError,
+    NotFoundError,
+    OutOfMemoryError,
+    WaitTimeoutError,
+)
 from entrepot.layers import values
 from entrepot.layers.objects import Assembly, Leaf, Node
 from entrepot.layers.objects.assembly import BlobDraft, Marks, Snapshot
@@ -273,11 +279,9 @@ class LocalStore(LocalStreams):
         record, view = snapshot.found[owner]
         if values.is_array(record):
             return values.array_parts(record, view).body
-        if values.is_pickle(record):
-            return memoryview(b"".join(values.in_band(record, view)))
-        if not values.is_blob(record):  # a number that the wire has no form for
-            return memoryview(pickle.dumps(load((record, view)), protocol=5))
-        return values.blob_body(record, view)
+        if values.is_blob(record) and owner == id:
+            return values.blob_body(record, view)
+        return memoryview(b"".join(_pickle_of(record, view)))
 
     def exists(self, id: int) -> bool:
         """Tell whether there is such an object or blob."""
@@ -287,32 +291,47 @@ class LocalStore(LocalStreams):
             return False
         return self._assembly.exists(id) or id in self._drafts
 
-    def delete(self, ids: Sequence[int], *, force: bool, deep: bool, trim: bool) -> None:
-        """Delete objects; what is a member of another is left, unless `force` is set."""
+    def delete(self, ids: Sequence[int], *, force: bool, deep: bool, trim: bool) -> list[int]:
+        """Delete objects; what is a member of another is left, unless `force` is set.
+
+        Returns:
+            All that is gone.
+        """
         self._check_open()
         with vineyards_errors():
             blobs = [] if deep else self._blobs_of(ids)
-            self._delete([id for id in ids if id != EMPTY_BLOB], force=force, deep=deep)
-            self._delete(blobs, force=False, deep=False)
+            gone = self._delete([id for id in ids if id != EMPTY_BLOB], force=force, deep=deep)
+            if blobs:
+                gone += self._delete(blobs, force=False, deep=False)
             if trim:
                 self.trim()
+        return gone
 
-    def _delete(self, ids: Sequence[int], *, force: bool, deep: bool) -> None:
-        objects = self.depot.objects
+    def _delete(self, ids: Sequence[int], *, force: bool, deep: bool) -> list[int]:
         try:
-            objects.delete(ids, force=force, deep=deep)
+            return self._assembly.delete(ids, force=force, deep=deep)
+        except OutOfMemoryError:  # of the catalog: then fewer at once
+            self.depot.objects.delete(ids, force=force, deep=deep)
+            return list(ids)
         except ConflictError:
+            gone: list[int] = []
             left = list(ids)
             while left:
                 refused: list[int] = []
                 for id in left:
                     try:
-                        objects.delete(id, force=force, deep=deep)
+                        gone += self._assembly.delete([id], force=force, deep=deep)
                     except ConflictError:
                         refused.append(id)
                 if len(refused) == len(left):
-                    return
+                    break
                 left = refused
+            return gone
+
+    def blobs_in(self, id: int) -> list[int]:
+        """Return the blobs that an object is made of: itself, if it is one."""
+        found = self._assembly.read_records(id)
+        return [at | BLOB_BIT for at, record in found.items() if values.tree_of(record) is None]
 
     def _blobs_of(self, ids: Sequence[int]) -> list[int]:
         """Return the blobs that objects hold themselves: they never outlive them."""
@@ -460,8 +479,7 @@ class LocalStore(LocalStreams):
         """Make a blob that was written visible to all."""
         self._check_open()
         with vineyards_errors():
-            if len(draft.memory):
-                self._assembly.seal_blob(draft)
+            self._assembly.seal_blob(draft)
             self._drafts.pop(draft.id, None)
 
     def drop_blob(self, draft: BlobDraft) -> None:
@@ -590,10 +608,10 @@ class _Reading:
         record, view = found
         if values.is_array(record):
             body = values.array_parts(record, view).body
-        elif values.is_blob(record):
+        elif values.is_blob(record) and owner == id:
             body = values.blob_body(record, view)
         else:  # a pickle: its bytes are put together when somebody asks for them
-            size = values.describe(record).nbytes
+            size = sum(map(len, _pickle_of(record, view)))
             return blob_meta(id, None, size, self._store, length=size if is_asked else 0)
         if view is not None:
             self._store._note(record, id)  # pyright: ignore[reportPrivateUsage] one class in two
@@ -628,14 +646,12 @@ class _Reading:
             return meta
         if values.is_array(record):
             self._tensor(id, record, view, plain, members)
-        elif values.is_pickle(record):
-            size = values.describe(record).nbytes
+        elif (fields := _scalar_fields(record, view)) is not None:
+            plain |= fields
+        else:
+            size = sum(map(len, _pickle_of(record, view)))
             plain |= {"typename": "vineyard::PickleBuffer", "size_": size, "nbytes": size}
             members["buffer_"] = blob_meta(id | BLOB_BIT, None, size, self._store)
-        else:
-            plain |= scalar_fields(values.decode(record, view))
-            if plain["typename"] == "vineyard::PickleBuffer":
-                members["buffer_"] = blob_meta(id | BLOB_BIT, None, 0, self._store)
         meta._load = lambda: load((record, view))  # pyright: ignore[reportPrivateUsage] of the same family
         return meta
 
@@ -665,17 +681,27 @@ class _Reading:
         members["buffer_"] = blob_meta(number, parts.body, len(parts.body), self._store)
 
 
-def scalar_fields(value: object) -> dict[str, Any]:
-    """Return the plain values of a scalar's metadata; where the wire has none, a pickle's."""
+def _pickle_of(record: bytes, view: memoryview | None) -> list[bytes | memoryview]:
+    """Return the pickle, in pieces, that a value is for other programs."""
+    if values.is_pickle(record):
+        return values.in_band(record, view)
+    return [pickle.dumps(load((record, view)), protocol=5)]
+
+
+def _scalar_fields(record: bytes, view: memoryview | None) -> dict[str, Any] | None:
+    """Return the plain values of a scalar's metadata; None if the wire has no form for it."""
+    if values.is_pickle(record):
+        return None
+    value = values.decode(record, view)
     if isinstance(value, bool):
         return {"typename": "vineyard::Scalar<int>", "value_": value, "type_": "bool"}
-    if isinstance(value, int) and value <= _INT_MAX:
+    if isinstance(value, int) and -_INT_MAX <= value <= _INT_MAX:
         return {"typename": "vineyard::Scalar<int>", "value_": value, "type_": "int"}
     if isinstance(value, float) and math.isfinite(value):
         return {"typename": "vineyard::Scalar<double>", "value_": value, "type_": "float"}
     if isinstance(value, str):
         return {"typename": "vineyard::Scalar<std::string>", "value_": value, "type_": "str"}
-    return {"typename": "vineyard::PickleBuffer", "size_": 0}
+    return None
 
 
 @functools.lru_cache(256)

@@ -40,6 +40,7 @@ from entrepot.vineyard._errors import (
     translated,
 )
 from entrepot.vineyard._store import Status
+from entrepot.waiting import Deadline
 
 __all__ = ["ChunkDraft", "LocalStreams"]
 
@@ -77,7 +78,7 @@ class LocalStreams:
         """See `LocalStore`."""
         raise NotImplementedError
 
-    def delete(self, ids: Sequence[int], *, force: bool, deep: bool, trim: bool) -> None:
+    def delete(self, ids: Sequence[int], *, force: bool, deep: bool, trim: bool) -> list[int]:
         """See `LocalStore`."""
         raise NotImplementedError
 
@@ -147,6 +148,11 @@ class LocalStreams:
 
     # Chunks that are written in place.
 
+    def chunk_draft(self, id: int) -> BlobDraft | None:
+        """Return the chunk of a stream that is being written; None if it has no bytes."""
+        draft = self._chunk_drafts.get(id)
+        return None if draft is None else draft.blob
+
     def begin_chunk(self, id: int, size: int, *, shares: int = 1) -> memoryview:
         """Return a new chunk to write into; hand over the one before. Wait until there is room.
 
@@ -162,8 +168,17 @@ class LocalStreams:
             NotEnoughMemoryException: There is no room, and no reader who could make any.
             ObjectNotExistsException: There is no such stream.
         """
+        lent = self.try_begin_chunk(id, size, None, shares=shares)
+        assert lent is not None
+        return lent
+
+    def try_begin_chunk(
+        self, id: int, size: int, timeout: float | None, *, shares: int = 1
+    ) -> memoryview | None:
+        """As `begin_chunk`; None if there was no room for `timeout` seconds."""
         self.end_chunk(id)
         engine, bells = self.depot.attached.volatile.engine, [STREAM.int(id)]
+        deadline = Deadline(timeout)
         with _streams_errors():
             while True:
                 seen = engine.listen(bells)
@@ -175,7 +190,9 @@ class LocalStreams:
                         # Other things fill the memory: what is read next may be enough.
                         if not state.queued and not state.pulled:
                             raise
-                engine.wait(bells, seen)
+                if deadline.left() == 0:
+                    return None
+                engine.wait(bells, seen, deadline.left())
 
     def _take_room(self, id: int, size: int) -> memoryview:
         blob = self.begin_blob(size)

@@ -90,6 +90,10 @@ class Connection:
             if len(body):
                 self.socket.sendall(body)
 
+    def send_descriptor(self, descriptor: int) -> None:
+        """Send an open file to a process on this machine, in a message of its own: one byte."""
+        socket.send_fds(self.socket, [b"\0"], [descriptor])
+
     def receive(self) -> dict[str, Any] | None:
         """Return the next message; None when the other side has closed.
 

@@ -18,18 +18,20 @@ from entrepot.vineyard._errors import (
     VineyardException,
     translated,
 )
-from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, INVALID, ObjectID, number_of, text_id
+from entrepot.vineyard._ids import BLOB_BIT, INVALID, ObjectID, number_of, text_id
 from entrepot.vineyard._meta import BLOB, ObjectMeta
 from entrepot.vineyard._wire import VERSION
 
 if TYPE_CHECKING:
     from entrepot.gateways.vineyard.server import Session
 
-__all__ = ["COMMANDS", "error_reply", "field"]
+__all__ = ["BARE", "COMMANDS", "error_reply", "field"]
 
 Json = dict[str, Any]
 _MISSING: Any = object()
 _ID_MAX = (1 << 64) - 1
+_BLOBS_MAX = 1 << 16
+"""Most blobs that one request may name."""
 _SLICE_S = 0.5
 """A parked request looks this often whether its client is still there."""
 
@@ -60,6 +62,27 @@ def ids_field(request: Json, name: str) -> list[int]:
     return [_checked_id(id) for id in field(request, name, list)]
 
 
+def sizes_field(request: Json) -> list[int]:
+    """Return the sizes of blobs to be made."""
+    sizes = field(request, "sizes", list)
+    if len(sizes) > _BLOBS_MAX:
+        raise InvalidException(f"{len(sizes)} blobs at once, at most {_BLOBS_MAX} are allowed")
+    for size in sizes:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise InvalidException(f"{size!r} is no size")
+    return sizes
+
+
+def blobs_asked(request: Json) -> list[int]:
+    """Return the ids of blobs that are asked for: as a list, or by numbered fields."""
+    if "ids" in request:
+        return ids_field(request, "ids")
+    count = field(request, "num", int)
+    if not 0 <= count <= _BLOBS_MAX:
+        raise InvalidException(f"{count} blobs at once, at most {_BLOBS_MAX} are allowed")
+    return [id_field(request, str(number)) for number in range(count)]
+
+
 def _checked_id(id: Any) -> int:
     if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id <= _ID_MAX:
         raise InvalidException(f"{id!r} is no object id")
@@ -81,22 +104,27 @@ def error_reply(error: Exception) -> Json:
 
 def create_data(session: Session, request: Json) -> Json:
     """Store an object."""
-    number = _create(session, field(request, "content", dict))
-    return {"id": number, "signature": number, "instance_id": session.store.instance_id}
-
-
-def create_datas(session: Session, request: Json) -> Json:
-    """Store several objects."""
-    numbers = [_create(session, content) for content in field(request, "contents", list)]
+    meta = _made(field(request, "content", dict))
+    number = session.store.build([meta])[0]
     return {
-        "num": len(numbers),
-        "ids": numbers,
-        "signatures": numbers,
-        "instance_ids": [session.store.instance_id] * len(numbers),
+        "id": number,
+        "signature": meta.signature,
+        "instance_id": session.store.instance_id,
     }
 
 
-def _create(session: Session, content: Any) -> int:
+def create_datas(session: Session, request: Json) -> Json:
+    """Store several objects, all or none."""
+    metas = [_made(content) for content in field(request, "contents", list)]
+    return {
+        "num": len(metas),
+        "ids": session.store.build(metas),
+        "signatures": [meta.signature for meta in metas],
+        "instance_ids": [session.store.instance_id] * len(metas),
+    }
+
+
+def _made(content: Any) -> ObjectMeta:
     if not isinstance(content, dict):
         raise MetaTreeInvalidException("the content is no JSON object")
     meta = ObjectMeta()
@@ -107,7 +135,7 @@ def _create(session: Session, content: Any) -> int:
             meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
     if meta.get("typename") == BLOB:
         raise CODES[7]("a blob is not made by its metadata")
-    return session.store.build([meta])[0]
+    return meta
 
 
 def _member(node: Json) -> int:
@@ -184,23 +212,25 @@ def shallow_copy(session: Session, request: Json) -> Json:
 
 def del_data(session: Session, request: Json) -> Json:
     """Delete objects."""
-    session.store.delete(
-        ids_field(request, "id"),
-        force=field(request, "force", bool, False),
-        deep=field(request, "deep", bool, True),
-        trim=field(request, "memory_trim", bool, False),
-    )
+    _delete(session, request)
     return {}
 
 
 def del_data_with_feedbacks(session: Session, request: Json) -> Json:
     """Delete objects; tell which blobs are gone."""
-    store = session.store
-    wanted = store.fetch(ids_field(request, "id"), buffers=False)
-    blobs = {int(b.id) for meta in wanted.values() for b in meta.all_blobs()}
-    del_data(session, request)
-    gone = [id for id in blobs if id != EMPTY_BLOB and not store.exists(id)]
-    return {"deleted_bids": gone}
+    return {"deleted_bids": [id for id in _delete(session, request) if id & BLOB_BIT]}
+
+
+def _delete(session: Session, request: Json) -> list[int]:
+    """Delete objects; return what is gone. Who deletes a blob does not look at it any more."""
+    gone = session.store.delete(
+        ids_field(request, "id"),
+        force=field(request, "force", bool, False),
+        deep=field(request, "deep", bool, True),
+        trim=field(request, "memory_trim", bool, False),
+    )
+    session.server.lender.give_back(session, [id | BLOB_BIT for id in gone])
+    return gone
 
 
 def clear(session: Session, request: Json) -> Json:
@@ -288,9 +318,12 @@ def push_chunk(session: Session, request: Json) -> Json:
 def pull_chunk(session: Session, request: Json) -> Json:
     """Wait for the next chunk of a stream."""
     id = id_field(request, "id")
+    # The chunk before is deleted by this: it belongs to its reader until the next pull.
+    session.server.lender.give_back(session, session.pulled.pop(id, ()))
     for seconds in session.slices():
         chunk = session.store.try_pull_chunk(id, seconds)
         if chunk is not None:
+            session.pulled[id] = session.store.blobs_in(chunk)
             return {"chunk": chunk}
     raise ConnectionErrorException("the client is gone")
 
@@ -367,6 +400,8 @@ def slices(is_gone: Callable[[], bool]) -> Iterator[float]:
 
 COMMANDS: dict[str, Callable[[Session, Json], Json]] = {
     "register": register,
+    "cluster_meta": cluster_meta,
+    "debug_command": debug,
     "create_data": create_data,
     "create_datas": create_datas,
     "get_data": get_data,
@@ -395,8 +430,6 @@ COMMANDS: dict[str, Callable[[Session, Json], Json]] = {
     "evict": nothing,
     "load": nothing,
     "unpin": nothing,
-    "release": nothing,
-    "increase_reference_count": nothing,
     "create_gpu_buffer": refuse,
     "get_gpu_buffers": refuse,
     "make_arena": refuse,
@@ -409,6 +442,9 @@ COMMANDS: dict[str, Callable[[Session, Json], Json]] = {
     "release_lock": refuse,
 }
 """By the type of the request, without `_request`; the reply's type is the same with `_reply`."""
+
+BARE = frozenset(("cluster_meta", "debug_command"))
+"""Requests whose type does not end with `_request`."""
 
 
 def is_vineyards(error: Exception) -> bool:

@@ -22,15 +22,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from entrepot import settings
+from entrepot.arena import loans
 from entrepot.arena.bulk import Draft, Ref
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import LimitError
+from entrepot.errors import LimitError, NotFoundError
 from entrepot.layers import values
 from entrepot.layers.objects import core
 from entrepot.layers.objects.core import OBJECT, object_key
 from entrepot.layers.tier import Found, Tier
 
-__all__ = ["BLOB_BIT", "Assembly", "BlobDraft", "Leaf", "Marks", "Node", "Snapshot"]
+__all__ = ["BLOB_BIT", "Assembly", "BlobDraft", "Leaf", "Loan", "Marks", "Node", "Snapshot"]
 
 BLOB_BIT = 1 << 63
 MARK = core.MARK
@@ -42,6 +44,16 @@ class Leaf(NamedTuple):
     record: bytes | values.Encoded
     is_blob: bool = False
     """Give it the id of a blob."""
+
+
+class Loan(NamedTuple):
+    """Bytes that stay where they are for a program without a session."""
+
+    at: int
+    """Where in the arena they begin."""
+    size: int
+    key: bytes
+    """What ends it."""
 
 
 class Node(NamedTuple):
@@ -232,6 +244,43 @@ class Assembly:
         """Keep only the first `size` bytes of a blob that is not sealed."""
         blob.memory = blob.memory[:size]
 
+    # Bytes for programs that map the arena themselves.
+
+    def lend(self, ids: Iterable[int]) -> dict[int, Loan]:
+        """Keep the bytes of blobs and arrays where they are until `end_loans`.
+
+        Left out are ids that do not exist, and those whose bytes do not lie in the arena.
+        """
+        return self._engine.write(self._lend, list(ids))
+
+    def _lend(self, tx: Transaction, ids: list[int]) -> dict[int, Loan]:
+        lent: dict[int, Loan] = {}
+        for id in ids:
+            record = tx.get(object_key(id))
+            if record is None and id & BLOB_BIT:
+                record = tx.get(object_key(id ^ BLOB_BIT))
+                if record is not None and not values.is_array(record):
+                    record = None  # its bytes are a pickle's, which lies nowhere in one piece
+            body = values.body_ref(record) if record is not None else None
+            if body is not None:
+                lent[id] = Loan(*body, loans.lend(tx, self._engine, self._bulk, body))
+        return lent
+
+    def end_loans(self, keys: Sequence[bytes], *, if_last: bool = False) -> list[bytes]:
+        """End loans; with `if_last` those of blobs that are deleted for all others.
+
+        Returns:
+            Which have ended.
+        """
+        ended: list[bytes] = []
+        for begin in range(0, len(keys), settings.BATCH_KEYS):
+            some = keys[begin : begin + settings.BATCH_KEYS]
+            ended += self._engine.write(self._end_loans, some, if_last)
+        return ended
+
+    def _end_loans(self, tx: Transaction, keys: Sequence[bytes], if_last: bool) -> list[bytes]:
+        return [key for key in keys if loans.take_back(tx, self._bulk, key, if_last=if_last)]
+
     # Looking.
 
     def put(self, value: object) -> int:
@@ -253,6 +302,13 @@ class Assembly:
         Bytes that lie in shared memory are pinned: they stay as they are while a view lives.
         """
         return self._engine.read(self._read, list(ids))
+
+    def read_records(self, id: int) -> dict[int, bytes]:
+        """Return the records of an object and of all that it is made of; empty if there is none."""
+        try:
+            return self._engine.read(core.read_records, id)
+        except NotFoundError:
+            return {}
 
     def _read(self, tx: Transaction, ids: list[int]) -> Snapshot:
         found: dict[int, Found] = {}
@@ -281,6 +337,14 @@ class Assembly:
             if tree is not None:
                 waiting.extend(tree.members.values())
         return Snapshot(found, marks, parts)
+
+    def delete(self, ids: Iterable[int], *, deep: bool, force: bool) -> list[int]:
+        """Delete as `Objects.delete` does; return the ids of all that is gone.
+
+        Raises:
+            ConflictError: An object is a member of a tree, and `force` is not set.
+        """
+        return self._engine.write(core.delete_many, self._bulk, list(ids), deep, force)
 
     def exists(self, id: int) -> bool:
         """Tell whether there is such an object or blob."""

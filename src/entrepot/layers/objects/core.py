@@ -103,8 +103,10 @@ def knows_tree(tx: Transaction, member: int, number: int) -> bool:
     return tx.get(USER.int(member) + pack_int(number)) is not None
 
 
-def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, force: bool) -> int:
-    """Delete several objects, and with `deep` what only they need; return how many are gone.
+def delete_many(
+    tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, force: bool
+) -> list[int]:
+    """Delete several objects, and with `deep` what only they need; return what is gone.
 
     Without recursion: trees may be nested deeper than calls.
 
@@ -123,7 +125,7 @@ def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, for
             )
         waiting += others
         doomed |= dict.fromkeys(others)
-    deleted = len(doomed)
+    deleted = list(doomed)
     members = {number: _remove(tx, bulk, number) for number in doomed}
     waiting = [member for number in numbers for member in members.get(number, ())] if deep else []
     while waiting:
@@ -135,9 +137,9 @@ def delete_many(tx: Transaction, bulk: Bulk, numbers: list[int], deep: bool, for
             and not names.names_of(tx, number)
         ):
             waiting += _remove(tx, bulk, number)
-            deleted += 1
+            deleted.append(number)
     if deleted:
-        tx.put(COUNT, (count_objects(tx) - deleted).to_bytes(8, "big"))
+        tx.put(COUNT, (count_objects(tx) - len(deleted)).to_bytes(8, "big"))
     return deleted
 
 

@@ -243,7 +243,7 @@ class Objects:
         """
         numbers = [_checked(id) for id in (ids if isinstance(ids, Iterable) else [ids])]
         try:
-            return self._engine.write(core.delete_many, self._bulk, numbers, deep, force)
+            return len(self._engine.write(core.delete_many, self._bulk, numbers, deep, force))
         except OutOfMemoryError:
             if len(numbers) <= _FEW:
                 raise
@@ -253,7 +253,7 @@ class Objects:
         numbers = self._engine.read(core.trees_first, numbers)
         for begin in range(0, len(numbers), _FEW):
             few = numbers[begin : begin + _FEW]
-            deleted += self._engine.write(core.delete_many, self._bulk, few, deep, force)
+            deleted += len(self._engine.write(core.delete_many, self._bulk, few, deep, force))
         return deleted
 
     def list(

@@ -108,7 +108,7 @@ class RawBytes:
         Raises:
             ConflictError: One is a member of a tree.
         """
-        return self._engine.write(core.delete_many, self._bulk, list(ids), False, False)
+        return len(self._engine.write(core.delete_many, self._bulk, list(ids), False, False))
 
     def wait(self, id: int, timeout: float | None = None) -> bool:
         """Wait until there are bytes under an id; False when `timeout` seconds passed."""

@@ -1,0 +1,53 @@
+"""Loans: blobs that stay where they are for programs that have no session of their own.
+
+A gateway's client maps the arena, and looks at what it was told of for as long as it likes. It
+sets no pins; the gateway's process is a user of these blobs for it, until the client gives them
+back or leaves. If the gateway dies, its loans end with its session.
+
+Keys::
+
+    ("held", session, "loan", number)  -> which blob: offset, size (8 + 8)
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+
+from entrepot.arena.bulk import Bulk, Ref
+from entrepot.engine.protocol import Engine, Transaction
+
+__all__ = ["lend", "register", "take_back"]
+
+_ref = struct.Struct("<QQ")
+_numbers = itertools.count(1)
+
+
+def register(engine: Engine, bulk: Bulk) -> None:
+    """Tell an engine what becomes of the loans of the dead."""
+
+    def release(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
+        bulk.release(tx, Ref(*_ref.unpack(value)))
+
+    engine.on_release("loan", release)
+
+
+def lend(tx: Transaction, engine: Engine, bulk: Bulk, ref: Ref) -> bytes:
+    """Keep a blob in its place for somebody; return the key to end that with."""
+    bulk.retain(tx, ref)
+    key = engine.session.held_key("loan", next(_numbers))
+    tx.put(key, _ref.pack(*ref))
+    return key
+
+
+def take_back(tx: Transaction, bulk: Bulk, key: bytes, *, if_last: bool = False) -> bool:
+    """End a loan; with `if_last` only if nobody else uses the blob. Tell whether it ended."""
+    value = tx.get(key)
+    if value is None:
+        return True
+    ref = Ref(*_ref.unpack(value))
+    if if_last and bulk.users(tx, ref) > 1:
+        return False
+    bulk.release(tx, ref)
+    tx.delete(key)
+    return True

@@ -1,0 +1,133 @@
+"""One client's connection: its requests, one by one, and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from entrepot.errors import EntrepotError
+from entrepot.gateways.vineyard import commands, remote, shared
+from entrepot.gateways.vineyard.commands import error_reply, field
+from entrepot.layers.objects.assembly import BlobDraft
+from entrepot.vineyard._errors import CODES, InvalidException, ObjectNotExistsException
+from entrepot.vineyard._local import LocalStore
+from entrepot.vineyard._wire import Connection, FrameError
+
+if TYPE_CHECKING:
+    from entrepot.gateways.vineyard.server import Server
+
+__all__ = ["Session"]
+
+_log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+
+class Session:
+    """One client's connection."""
+
+    def __init__(self, server: Server, connection: Connection, store: LocalStore) -> None:
+        self.server = server
+        self.connection = connection
+        self.store = store
+        self.is_tcp = connection.socket.family != socket.AF_UNIX
+        self.is_parked = False
+        self.has_memory = False
+        """Whether it has the arena's descriptor."""
+        self.streams: set[tuple[int, str]] = set()
+        """Id and mode of the streams that this client has opened."""
+        self.pulled: dict[int, list[int]] = {}
+        """By stream: the blobs of the chunk that this client was given last."""
+        self._is_registered = False
+
+    def run(self) -> None:
+        """Answer requests until the client leaves."""
+        try:
+            while self._answer_next():
+                pass
+        except (FrameError, OSError) as error:
+            _log.debug("a connection ended: %s", error)
+        finally:
+            self.connection.close()
+            try:
+                self._leave()
+            except EntrepotError:
+                _log.exception("what a client held could not be given back")
+            self.server.forget(self)
+
+    def _leave(self) -> None:
+        if self.store.depot.closed:
+            return
+        self.server.drafts.drop_of(self)
+        self.store.drop_drafts()
+        for id, mode in self.streams:
+            self.store.leave_stream(id, mode)
+        self.server.lender.give_all_back(self)
+
+    def _answer_next(self) -> bool:
+        try:
+            request = self.connection.receive()
+            if request is None or request.get("type") == "exit_request":
+                return False
+            self._answer(request)
+        except Exception as error:
+            is_told = commands.is_vineyards(error)
+            if isinstance(error, (FrameError, OSError)) and not is_told:
+                raise  # of the connection itself
+            if not is_told:  # the client is told of it, and others notice nothing
+                _log.exception("a request failed")
+            self.connection.send(error_reply(error))
+        return True
+
+    def _answer(self, request: Json) -> None:
+        kind = field(request, "type", str)
+        name = kind.removesuffix("_request")
+        if not self._is_registered and name != "register":
+            raise InvalidException(f"The connection is not registered yet, command is: {kind}")
+        command = commands.COMMANDS.get(name) or shared.ANSWERS.get(name)
+        if command is not None and (name != kind or name in commands.BARE):
+            self.connection.send({"type": f"{name}_reply", **command(self, request)})
+            self._is_registered = True
+            return
+        sends = remote.COMMANDS.get(name) or shared.COMMANDS.get(name)
+        if sends is None or name == kind:
+            raise InvalidException(f"Got unexpected command: {kind}")
+        if self.is_tcp and name in shared.COMMANDS:
+            raise CODES[6](f"{kind} is for clients on the same machine: connect to the IPC socket")
+        sends(self, request)
+
+    def slices(self) -> Iterator[float]:
+        """Yield for how long to wait next, while the client is there."""
+        self.is_parked = True
+        try:
+            yield from commands.slices(self.connection.is_gone)
+        finally:
+            self.is_parked = False
+
+    # Blobs that the client writes itself.
+
+    def begin_blob(self, size: int) -> BlobDraft | None:
+        """Take room for a blob; None if it is to be empty."""
+        draft = self.server.lender.with_room(lambda: self.store.begin_blob(size))
+        if draft is not None:
+            self.server.drafts.add(draft, self)
+        return draft
+
+    def seal_blob(self, draft: BlobDraft) -> None:
+        """Make a blob that was written, by this client or by another one, visible to all."""
+        owner = self.server.drafts.pop(draft)
+        owner.store.seal_blob(draft)
+
+    def drop_blob(self, draft: BlobDraft) -> None:
+        """Give back a blob that was not sealed."""
+        owner = self.server.drafts.pop(draft)
+        owner.store.drop_blob(draft)
+
+    def bytes_of(self, id: int) -> memoryview | None:
+        """Return the bytes of a blob; None if there is none."""
+        with contextlib.suppress(ObjectNotExistsException):
+            return self.store.bytes_of(id)
+        return None
