@@ -68,7 +68,7 @@ def client(
             with entrepot.vineyard.connect("127.0.0.1", port) as client:
                 yield client
         finally:
-            process.terminate()
+            process.kill()  # it does not always heed SIGTERM
             process.wait()
 
 

@@ -96,5 +96,5 @@ def real() -> Iterator[Subject]:
             yield Subject(vineyard, client, is_real=True)
             client.close()
         finally:
-            process.terminate()
+            process.kill()  # it does not always heed SIGTERM
             process.wait()
