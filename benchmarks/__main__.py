@@ -29,6 +29,7 @@ QUESTIONS = (
     "processes",
     "startup",
     "vineyard_face",
+    "vineyard_gateway",
     "nws",
     "web_api",
     "data_layer",

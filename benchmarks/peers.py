@@ -217,8 +217,8 @@ def _vineyard() -> Generator[list[Rival]]:
 
 
 @contextmanager
-def vineyard_client(mib: int | None = None) -> Generator[Any]:
-    """Yield a client of a real vineyard server of so much memory.
+def vineyard_client(mib: int | None = None, *, port: int | None = None) -> Generator[Any]:
+    """Yield a client of a real vineyard server of so much memory; with `port`, it has RPC too.
 
     Raises:
         NotInstalledError: It is not installed.
@@ -232,7 +232,8 @@ def vineyard_client(mib: int | None = None) -> Generator[Any]:
         program = Path(str(vineyard.__file__)).parent / "bdist" / "vineyardd"
         size = VINEYARD_MEMORY if mib is None else f"{mib}M"
         command = [str(program), "--socket", str(path), "--size", size]
-        command += ["--meta", "local", "--norpc", "--deployment", "local"]
+        command += ["--meta", "local", "--deployment", "local"]
+        command += ["--norpc"] if port is None else ["--rpc_socket_port", str(port)]
         with _running(command, ready=path.exists):
             client = cast("Any", vineyard).connect(str(path))
             yield client

@@ -408,6 +408,11 @@ class Arena:
 
     # Looking.
 
+    @property
+    def used(self) -> int:
+        """How many bytes there are in sealed blobs."""
+        return self._engine.read(extents.get_state).used
+
     def statistics(self) -> ArenaStatistics:
         """Return where the bytes are. Cost: a look at each session, pin and deleted blob."""
         return self._engine.read(self._count)

@@ -16,6 +16,7 @@ import numpy as np
 
 import entrepot
 from entrepot import settings
+from entrepot.engine.lmdb import slots
 from entrepot.errors import (
     ConflictError,
     EntrepotError,
@@ -25,7 +26,7 @@ from entrepot.errors import (
 )
 from entrepot.layers import values
 from entrepot.layers.objects import Assembly, Leaf, Node
-from entrepot.layers.objects.assembly import BlobDraft, Marks, Snapshot
+from entrepot.layers.objects.assembly import BlobDraft, Loan, Marks, Snapshot
 from entrepot.layers.patterns import matcher
 from entrepot.layers.tier import load
 from entrepot.vineyard._errors import (
@@ -385,14 +386,15 @@ class LocalStore(LocalStreams):
             return []
         wanted: list[int] = []
         last = 0
+        batch = min(_BATCH, 2 * max(limit, 1))  # where most match, few are looked at
         while len(wanted) < limit:
-            items = self._assembly.find(last, _BATCH)
+            items = self._assembly.find(last, batch)
             for number, record in items:
                 if number != EMPTY_BLOB and matches(_typename(number, record)):
                     wanted.append(number)
-            if len(items) < _BATCH:
+            if len(items) < batch:
                 break
-            last = items[-1][0]
+            last, batch = items[-1][0], min(_BATCH, 2 * batch)
         return list(self.fetch(wanted[: max(limit, 0)], buffers=buffers).values())
 
     def clear(self) -> None:
@@ -482,6 +484,14 @@ class LocalStore(LocalStreams):
             self._assembly.seal_blob(draft)
             self._drafts.pop(draft.id, None)
 
+    def seal_and_lend(self, draft: BlobDraft) -> Loan:
+        """As `seal_blob`; the bytes stay where they are until the loan ends."""
+        self._check_open()
+        with vineyards_errors():
+            loan = self._assembly.seal_and_lend(draft)
+            self._drafts.pop(draft.id, None)
+            return loan
+
     def drop_blob(self, draft: BlobDraft) -> None:
         """Give back a blob that was not sealed."""
         self._check_open()
@@ -553,16 +563,18 @@ class LocalStore(LocalStreams):
         """Return how the depot is doing."""
         self._check_open()
         with vineyards_errors():
-            stats = self.depot.statistics()
-            catalog = max(stats.catalog_bytes, stats.memory_max // settings.CATALOG_SHARE)
-            room = stats.memory_max - catalog - settings.CATALOG_BYTES_SPARE
+            attached = self.depot.attached
+            # Not the depot's statistics: programs ask for this often, and those look at each pin.
+            catalog_bytes = attached.engine.environment.env.info()["map_size"]
+            catalog = max(catalog_bytes, attached.memory_max // settings.CATALOG_SHARE)
+            room = attached.memory_max - catalog - settings.CATALOG_BYTES_SPARE
             return Status(
                 instance_id=self.instance_id,
                 deployment="local",
-                memory_usage=stats.arena.used + sum(len(d.memory) for d in self._drafts.values()),
+                memory_usage=self._arena.used + sum(len(d.memory) for d in self._drafts.values()),
                 memory_limit=self._limit or room,
                 deferred_requests=0,
-                ipc_connections=stats.sessions,
+                ipc_connections=len(attached.engine.read(slots)),
                 rpc_connections=0,
             )
 

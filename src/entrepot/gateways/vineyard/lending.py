@@ -19,13 +19,13 @@ from typing import NamedTuple, TypeVar
 import entrepot
 from entrepot.arena.region import copy_into
 from entrepot.errors import OutOfMemoryError
-from entrepot.layers.objects.assembly import Assembly, BlobDraft
+from entrepot.layers.objects.assembly import Assembly, BlobDraft, Loan
 from entrepot.vineyard._errors import NotEnoughMemoryException
 
 __all__ = ["Lender", "Place"]
 
 _KEPT_MAX = 1 << 16
-"""Beyond it, what is deleted is not kept for anybody."""
+"""Beyond it, what is deleted is looked for."""
 _FEW = 64
 _Taken = TypeVar("_Taken")
 
@@ -64,6 +64,7 @@ class Lender:
         self._kept: dict[int, _Kept] = {}
         """By blob, the oldest first."""
         self._borrowed: dict[object, set[int]] = {}
+        self._kept_max = _KEPT_MAX
 
     @property
     def descriptor(self) -> int:
@@ -103,9 +104,22 @@ class Lender:
                     places[id] = kept.place
             return places
 
-    def _keep(self, ids: Sequence[int], bytes_of: Callable[[int], memoryview | None]) -> None:
-        if len(self._kept) + len(ids) > _KEPT_MAX:
+    def keep(self, borrower: object, id: int, loan: Loan) -> None:
+        """Take over a loan of a blob for a borrower."""
+        with self._lock:
+            self._make_few(1)
+            kept = self._kept[id] = _Kept(Place(loan.at, loan.size), loan.key, None)
+            kept.borrowers.add(borrower)
+            self._borrowed.setdefault(borrower, set()).add(id)
+
+    def _make_few(self, more: int) -> None:
+        """Look now and then for what is deleted: a table without end would slow all down."""
+        if len(self._kept) + more > self._kept_max:
             self._take_back(list(self._kept))
+            self._kept_max = max(_KEPT_MAX, 2 * len(self._kept))
+
+    def _keep(self, ids: Sequence[int], bytes_of: Callable[[int], memoryview | None]) -> None:
+        self._make_few(len(ids))
         for id, loan in self._assembly.lend(ids).items():
             self._kept[id] = _Kept(Place(loan.at, loan.size), loan.key, None)
         for id in ids:

@@ -119,7 +119,12 @@ class Session:
     def seal_blob(self, draft: BlobDraft) -> None:
         """Make a blob that was written, by this client or by another one, visible to all."""
         owner = self.server.drafts.pop(draft)
-        owner.store.seal_blob(draft)
+        try:
+            loan = owner.store.seal_and_lend(draft)
+        except BaseException:
+            self.server.drafts.add(draft, owner)
+            raise
+        self.server.lender.keep(self, draft.id, loan)
 
     def drop_blob(self, draft: BlobDraft) -> None:
         """Give back a blob that was not sealed."""

@@ -144,7 +144,6 @@ def seal(session: Session, request: Json) -> Json:
     id = id_field(request, "object_id")
     if id != EMPTY_BLOB:
         session.seal_blob(_unsealed(session, id))
-        session.server.lender.lend(session, [id], session.bytes_of)
     return {}
 
 

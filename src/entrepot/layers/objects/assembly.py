@@ -222,11 +222,21 @@ class Assembly:
         """Make a blob that was written visible to all."""
         self._engine.write(self._seal_blob, blob)
 
+    def seal_and_lend(self, blob: BlobDraft) -> Loan:
+        """Make a blob visible to all, and keep it where it is until `end_loans`."""
+        return self._engine.write(self._seal_and_lend, blob)
+
     def _seal_blob(self, tx: Transaction, blob: BlobDraft) -> None:
         self._bulk.seal(tx, blob.draft)
         encoded = values.Encoded(values.BYTES, b"", [blob.memory])
         record = values.bulk_record(encoded, blob.draft.ref)
         core.put_record(tx, object_key(blob.id), record)
+
+    def _seal_and_lend(self, tx: Transaction, blob: BlobDraft) -> Loan:
+        self._seal_blob(tx, blob)
+        ref = blob.draft.ref
+        key = loans.lend(tx, self._engine, self._bulk, ref)
+        return Loan(ref.at, len(blob.memory), key)
 
     def drop_blob(self, blob: BlobDraft) -> bool:
         """Give back a blob that was not sealed; False if somebody still has a view of it.
