@@ -287,7 +287,8 @@ def is_array(record: bytes) -> bool:
 
 def array_parts(record: bytes, view: memoryview | None) -> ArrayParts:
     """Return what is in the record of a plain array, without making one."""
-    if view is not None:
+    if record[0] & BULK:
+        assert view is not None
         bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
         header, body = bulk.head, view[: bulk.sizes[0]]
     else:
@@ -295,6 +296,16 @@ def array_parts(record: bytes, view: memoryview | None) -> ArrayParts:
         body = memoryview(record)[(2 + record[1] + 15) & -16 : -_STAMP_BYTES]
     text, shape, fortran = _decode_scalar(header)
     return ArrayParts(text, tuple(shape), fortran, body)
+
+
+def array_form(record: bytes) -> tuple[str, tuple[int, ...], bool]:
+    """Return dtype, shape and whether it is in Fortran's order, from the record of an array."""
+    if record[0] & BULK:
+        header = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES]).head
+    else:
+        header = record[2 : 2 + record[1]]
+    text, shape, fortran = _decode_scalar(header)
+    return text, tuple(shape), fortran
 
 
 def is_blob(record: bytes) -> bool:

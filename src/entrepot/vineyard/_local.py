@@ -259,7 +259,7 @@ class LocalStore(LocalStreams):
         """Return the metadata of objects and blobs; those that do not exist are left out."""
         self._check_open()
         with vineyards_errors():
-            snapshot = self._assembly.read(ids)
+            snapshot = self._assembly.read(ids, with_bytes=buffers)
         reading = _Reading(self, snapshot)
         return {id: meta for id in ids if (meta := reading.meta(id, is_asked=True)) is not None}
 
@@ -336,7 +336,7 @@ class LocalStore(LocalStreams):
 
     def _blobs_of(self, ids: Sequence[int]) -> list[int]:
         """Return the blobs that objects hold themselves: they never outlive them."""
-        found = self._assembly.read(ids).found
+        found = self._assembly.read(ids, with_bytes=False).found
         trees = [values.tree_of(found[id][0]) for id in ids if id in found]
         members = [of for tree in trees if tree is not None for of in tree.members.values()]
         return [number for number in members if number & BLOB_BIT and number != EMPTY_BLOB]
@@ -618,6 +618,9 @@ class _Reading:
         if found is None:
             return None
         record, view = found
+        ref = values.body_ref(record)
+        if ref is not None and view is None:
+            return blob_meta(id, None, ref.size, self._store, length=ref.size if is_asked else 0)
         if values.is_array(record):
             body = values.array_parts(record, view).body
         elif values.is_blob(record) and owner == id:
@@ -664,7 +667,8 @@ class _Reading:
             size = sum(map(len, _pickle_of(record, view)))
             plain |= {"typename": "vineyard::PickleBuffer", "size_": size, "nbytes": size}
             members["buffer_"] = blob_meta(id | BLOB_BIT, None, size, self._store)
-        meta._load = lambda: load((record, view))  # pyright: ignore[reportPrivateUsage] of the same family
+        is_at_hand = view is not None or values.bulk_ref(record) is None
+        meta._load = lambda: load((record, view)) if is_at_hand else self._store.load(id)  # pyright: ignore[reportPrivateUsage] of the same family
         return meta
 
     def _tensor(
@@ -675,22 +679,29 @@ class _Reading:
         plain: dict[str, Any],
         members: dict[str, Any],
     ) -> None:
-        parts = values.array_parts(record, view)
-        name, typename = _names_of(parts.dtype)
+        dtype, shape, fortran = values.array_form(record)
+        name, typename = _names_of(dtype)
+        body: memoryview | None = None
+        if view is not None or (ref := values.body_ref(record)) is None:
+            body = values.array_parts(record, view).body
+            size = len(body)
+        else:
+            size = ref.size
         plain |= {
             "typename": typename,
-            "shape_": str(list(parts.shape)),
-            "order_": '"F"' if parts.fortran else '"C"',
-            **({"layout_": "F"} if parts.fortran else {}),
+            "shape_": str(list(shape)),
+            "order_": '"F"' if fortran else '"C"',
+            **({"layout_": "F"} if fortran else {}),
             "partition_index_": "[]",
             "value_type_": name,
-            "value_type_meta_": parts.dtype,
-            "nbytes": len(parts.body),
+            "value_type_meta_": dtype,
+            "nbytes": size,
         }
         if view is not None:
             self._store._note(record, id)  # pyright: ignore[reportPrivateUsage] one class in two
-        number = id | BLOB_BIT if len(parts.body) else EMPTY_BLOB
-        members["buffer_"] = blob_meta(number, parts.body, len(parts.body), self._store)
+        members["buffer_"] = blob_meta(
+            id | BLOB_BIT if size else EMPTY_BLOB, body, size, self._store
+        )
 
 
 def _pickle_of(record: bytes, view: memoryview | None) -> list[bytes | memoryview]:

@@ -30,7 +30,7 @@ from entrepot.errors import LimitError, NotFoundError
 from entrepot.layers import values
 from entrepot.layers.objects import core
 from entrepot.layers.objects.core import OBJECT, object_key
-from entrepot.layers.tier import Found, Tier
+from entrepot.layers.tier import Found, Tier, open_record
 
 __all__ = ["BLOB_BIT", "Assembly", "BlobDraft", "Leaf", "Loan", "Marks", "Node", "Snapshot"]
 
@@ -306,12 +306,13 @@ class Assembly:
         """Return the record of one object, with its bytes pinned; None if there is none."""
         return self._engine.read(core.get_record, self._bulk, object_key(id))
 
-    def read(self, ids: Iterable[int]) -> Snapshot:
+    def read(self, ids: Iterable[int], *, with_bytes: bool = True) -> Snapshot:
         """Return objects with all that they are made of; ids that do not exist are left out.
 
         Bytes that lie in shared memory are pinned: they stay as they are while a view lives.
+        Without `with_bytes`, records of arrays and blobs there come without a view.
         """
-        return self._engine.read(self._read, list(ids))
+        return self._engine.read(self._read, list(ids), with_bytes)
 
     def read_records(self, id: int) -> dict[int, bytes]:
         """Return the records of an object and of all that it is made of; empty if there is none."""
@@ -320,7 +321,15 @@ class Assembly:
         except NotFoundError:
             return {}
 
-    def _read(self, tx: Transaction, ids: list[int]) -> Snapshot:
+    def _found(self, tx: Transaction, id: int, with_bytes: bool) -> Found | None:
+        record = tx.get(object_key(id))
+        if record is None:
+            return None
+        if not with_bytes and values.body_ref(record) is not None:
+            return record, None
+        return open_record(tx, self._bulk, record)
+
+    def _read(self, tx: Transaction, ids: list[int], with_bytes: bool) -> Snapshot:
         found: dict[int, Found] = {}
         marks: dict[int, Marks] = {}
         parts: dict[int, int] = {}
@@ -329,10 +338,10 @@ class Assembly:
             at = waiting.pop()
             if at in found or at in parts:
                 continue
-            item = core.get_record(tx, self._bulk, object_key(at))
+            item = self._found(tx, at, with_bytes)
             if item is None and at & BLOB_BIT:
                 owner = at ^ BLOB_BIT
-                if owner in found or core.get_record(tx, self._bulk, object_key(owner)):
+                if owner in found or tx.get(object_key(owner)) is not None:
                     parts[at] = owner
                     waiting.append(owner)
                 continue
