@@ -3,17 +3,96 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
+import weakref
+from collections.abc import Hashable
 from types import TracebackType
 from typing import Any, Self
 
 from entrepot.errors import TypeMismatchError
 
-__all__ = ["ClosedIOError", "Redirecting", "Stream", "checked_maxlen", "checked_size"]
+__all__ = [
+    "ClosedIOError",
+    "Forking",
+    "Pending",
+    "Redirecting",
+    "Stream",
+    "checked_maxlen",
+    "checked_size",
+]
 
 
 class ClosedIOError(OSError):
     """A buffer or a mirror that was closed is read or written."""
+
+
+class Forking:
+    """Something that is told when it finds itself in a forked child."""
+
+    def begin_in_child(self) -> None:
+        """Forget what is the parent's; a lock may be held by a thread that is not here."""
+        self._lock = threading.RLock()
+
+    def hear_of_forks(self) -> None:
+        """Ask to be told."""
+        _forking.add(self)
+
+
+_forking: weakref.WeakSet[Forking] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for one in list(_forking):
+        one.begin_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class Pending:
+    """Texts that wait for the end of their line: one for each thread, so that they never mix."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+        self._texts: dict[Hashable, str] = {}
+
+    @property
+    def key(self) -> Hashable:
+        """Stands for this thread; the number of one that ended is used again, this is not."""
+        try:
+            return self._of_thread.key
+        except AttributeError:
+            self._of_thread.key = object()
+            return self._of_thread.key
+
+    @property
+    def text(self) -> str:
+        """That of this thread."""
+        return self._texts.get(self.key, "")
+
+    @text.setter
+    def text(self, text: str) -> None:
+        if text:
+            self._texts[self.key] = text
+        else:
+            self._texts.pop(self.key, None)
+
+    def of_all(self) -> list[tuple[Hashable, str]]:
+        """Return those of all threads, also of threads that ended."""
+        return list(self._texts.items())
+
+    def drop(self, key: Hashable) -> None:
+        """Drop that of a thread."""
+        self._texts.pop(key, None)
+
+    def clear(self) -> None:
+        """Drop them all."""
+        self._texts.clear()
+
+    def __str__(self) -> str:
+        return "".join(text for _, text in self.of_all())
 
 
 class Stream(io.TextIOBase):

@@ -8,21 +8,31 @@ the depot finishes that line for it, so `wait` does not hang.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any, Final
 
 import entrepot
 from entrepot.engine.protocol import Seen
-from entrepot.errors import ConditionError, TypeMismatchError
-from entrepot.layers.lines import ERROR, WARNING, Lines, LineWriter
+from entrepot.errors import ClosedError, ConditionError, NotFoundError, TypeMismatchError
+from entrepot.layers.lines import ERROR, LINE, WARNING, By, Lines, LineWriter, Origin, core
 from entrepot.layers.lines.records import BUFFER, decode_buffer
+from entrepot.layers.lines.writer import host_name
 from entrepot.syncstream._shelf import Address, Shelf
-from entrepot.syncstream._streams import Redirecting, Stream, checked_maxlen, checked_size
+from entrepot.syncstream._streams import (
+    Forking,
+    Pending,
+    Redirecting,
+    Stream,
+    checked_maxlen,
+    checked_size,
+)
 from entrepot.syncstream.base import GroupedMessage, is_end_line_break
 
 __all__ = ["LineBuffer", "LineProcBuffer", "LineProcMirror"]
@@ -31,7 +41,11 @@ _GONE: Final = "gone"
 _STOP: Final = "the buffer asks its mirrors to stop"
 
 
-class LineBuffer(Redirecting):
+def _gone() -> ClosedError:
+    return ClosedError("the buffer of this mirror was closed, or its program has ended")
+
+
+class LineBuffer(Forking, Redirecting):
     """A buffer of the last lines, for the threads of a process.
 
     Args:
@@ -45,6 +59,7 @@ class LineBuffer(Redirecting):
         self.storage: deque[str | GroupedMessage] = deque(maxlen=checked_maxlen(maxlen))
         self.last_line = io.StringIO()
         self._lock = threading.RLock()
+        self.hear_of_forks()
 
     @property
     def maxlen(self) -> int:
@@ -143,7 +158,7 @@ class LineBuffer(Redirecting):
             super().close()
 
 
-class LineProcBuffer(Stream):
+class LineProcBuffer(Forking, Stream):
     """A buffer of the last lines of several processes of this machine.
 
     Args:
@@ -158,6 +173,7 @@ class LineProcBuffer(Stream):
         self._shelf = Shelf(checked_maxlen(maxlen), depot)
         self._rolls = Shelf(1_000_000, depot)
         self._lock = threading.RLock()
+        self.hear_of_forks()
         self._is_forced = False
         self._reset()
 
@@ -174,6 +190,7 @@ class LineProcBuffer(Stream):
         return self._shelf.maxlen
 
     def __len__(self) -> int:
+        self.check_open()
         return self._shelf.count()
 
     def __bool__(self) -> bool:
@@ -190,12 +207,27 @@ class LineProcBuffer(Stream):
         """Wait for a line, or for a worker that ends; False when that was the last one.
 
         Lines are in the buffer without that: this is how a program waits for its workers.
+        False, too, when the buffer is closed meanwhile.
+
+        Raises:
+            OSError: The buffer is closed.
         """
+        self.check_open()
+        try:
+            return self._receive()
+        except ClosedError:
+            if self.closed:  # by another thread
+                return False
+            raise
+
+    def _receive(self) -> bool:
         lines, rolls = self._shelf.lines, self._rolls.lines
         bells = [BUFFER.str(lines.name), BUFFER.str(rolls.name)]
         while True:
             seen: Seen = lines.engine.listen(bells)
             with self._lock:
+                if self.closed:
+                    return False
                 if self._is_forced:
                     self._is_forced = False
                     return False
@@ -214,11 +246,21 @@ class LineProcBuffer(Stream):
             pass
 
     def stop_all_mirrors(self) -> None:
-        """Have each further `write` at a mirror raise `StopIteration`."""
+        """Have each further `write` at a mirror raise `StopIteration`.
+
+        Raises:
+            OSError: The buffer is closed.
+        """
+        self.check_open()
         self._shelf.lines.stop()
 
     def force_stop(self) -> None:
-        """Have `receive` and `wait` return, whatever the workers do."""
+        """Have `receive` and `wait` return, whatever the workers do.
+
+        Raises:
+            OSError: The buffer is closed.
+        """
+        self.check_open()
         with self._lock:
             self._is_forced = True
             self.n_mirrors = 0
@@ -228,8 +270,10 @@ class LineProcBuffer(Stream):
         """End the stop, and begin with a new mirror.
 
         Raises:
+            OSError: The buffer is closed.
             TypeError: There are workers that have not said goodbye.
         """
+        self.check_open()
         with self._lock:
             if self.n_mirrors > 0:
                 raise TypeMismatchError(
@@ -276,14 +320,34 @@ class LineProcBuffer(Stream):
         self._shelf.lines.clear()
 
     def close(self) -> None:
-        """Remove the buffer; may be repeated."""
+        """Remove the buffer; may be repeated. Who waits is told that all is over."""
         if not self.closed:
+            super().close()
             self._shelf.close()
             self._rolls.close()
-        super().close()
 
 
-class LineProcMirror(Redirecting):
+class _Roll:
+    """A worker's line in the rolls: not finished until it says goodbye, or dies."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        origin = Origin(host_name(), os.getpid(), "")
+        self._by = By(origin, lines.tier.ids.next(), lines.engine.session.id)
+
+    def sign(self) -> None:
+        self._write([], _GONE)
+
+    def leave(self) -> None:
+        self._write([""], "")
+
+    def _write(self, lines: list[str], rest: str) -> None:
+        # Rolls that are closed are gone, and are not to be made again: hence None.
+        arguments = self._by, lines, rest, True, time.time_ns()
+        self._lines.tier.commits.write(core.write, self._lines.name, None, *arguments)
+
+
+class LineProcMirror(Forking, Redirecting):
     """What a worker writes to; made by `LineProcBuffer.mirror`.
 
     Args:
@@ -308,13 +372,24 @@ class LineProcMirror(Redirecting):
         self.aggressive = aggressive
         self.timeout = timeout
         self._addresses = _queue
+        self._home = os.getpid()
+        """Whose children are workers; theirs are not, they print for them."""
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
-        self._pending = ""
+        self._pending = Pending()
         self._pid = 0
-        self._signed: tuple[int, int] | None = None
+        self._has_signed = False
+        self._is_guest = False
+        """Whether this is a child of a worker, whose death is no goodbye."""
+        self.hear_of_forks()
+
+    def begin_in_child(self) -> None:
+        """Be a worker, or a guest of one."""
+        is_guest = self._is_guest or (self._has_signed and os.getppid() != self._home)
+        self._begin()
+        self._is_guest = is_guest
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -322,6 +397,7 @@ class LineProcMirror(Redirecting):
             "aggressive": self.aggressive,
             "timeout": self.timeout,
             "_addresses": self._addresses,
+            "_home": self._home,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -342,17 +418,29 @@ class LineProcMirror(Redirecting):
         self._lines: Lines = self._depot.lines(lines.name)
         # A buffer that was closed is gone, and is not to be made again.
         self._writer: LineWriter = self._lines.writer(makes=False, obeys=True)
-        self._rolls: LineWriter = self._depot.lines(rolls.name).writer(makes=False)
+        self._roll = _Roll(self._depot.lines(rolls.name))
         self._key = BUFFER.str(lines.name)
         self._pid = os.getpid()
 
     def _sign(self) -> None:
-        here = os.getpid(), threading.get_ident()
-        if self._signed != here:
-            self._connect()
-            if not self._rolls.has_partial:
-                self._rolls.write(_GONE)
-            self._signed = here
+        self._connect()
+        if not self._has_signed and not self._is_guest:
+            self._roll.sign()
+            self._has_signed = True
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[None]:
+        """Hold the lock; say what is wrong in the caller's words.
+
+        Raises:
+            ClosedError: The buffer is closed.
+            StopIteration: The mirrors were told to stop.
+        """
+        with self._lock:
+            try:
+                yield
+            except NotFoundError as error:
+                raise _gone() from error
 
     def check_states(self) -> None:
         """Raise if the mirrors were told to stop.
@@ -362,7 +450,7 @@ class LineProcMirror(Redirecting):
         """
         if self.closed:
             return
-        with self._lock:
+        with self._writing():
             self._check_stop()
 
     def _check_stop(self) -> None:
@@ -376,24 +464,27 @@ class LineProcMirror(Redirecting):
 
         Raises:
             OSError: The mirror is closed.
+            ClosedError: The buffer is closed.
             StopIteration: The mirrors were told to stop.
             TypeError: It is no text.
         """
         self.check_open()
         if not isinstance(data, str):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
             raise TypeMismatchError(f"a text is written, not {data!r:.50}")
+        sends = self.aggressive or is_end_line_break(data) or len(data.splitlines()) > 1
         with self._lock:
-            sends = self.aggressive or is_end_line_break(data) or len(data.splitlines()) > 1
-            if not sends or not data:
-                self._check_stop()
-                self._pending += data
-                return len(data)
-            self._sign()
             try:
-                self._writer.write(self._pending + data)
+                if not sends or not data:
+                    self._check_stop()
+                    self._pending.text += data
+                    return len(data)
+                self._sign()
+                self._writer.write(self._pending.text + data)
+                self._pending.text = ""
             except ConditionError as error:
                 raise StopIteration(_STOP) from error
-            self._pending = ""
+            except NotFoundError as error:
+                raise _gone() from error
         return len(data)
 
     def _write_anyway(self, text: str) -> None:
@@ -410,7 +501,8 @@ class LineProcMirror(Redirecting):
             OSError: The mirror is closed.
         """
         self.check_open()
-        return self._pending if size is None else self._pending[-size:] if size > 0 else ""
+        waiting = str(self._pending)
+        return waiting if size is None else waiting[-size:] if size > 0 else ""
 
     def clear(self) -> None:
         """Drop the text that waits.
@@ -419,77 +511,111 @@ class LineProcMirror(Redirecting):
             ValueError: The mirror is closed.
         """
         self.check_usable()
-        self._pending = ""
+        self._pending.clear()
 
     def new_line(self, check: bool = True) -> None:
-        """Finish the line that waits, if there is one.
+        """Finish the line that waits, if this thread has one.
 
         Args:
             check: Raise if the mirrors were told to stop.
 
         Raises:
-            StopIteration: They were.
+            ClosedError: The buffer is closed.
+            StopIteration: The mirrors were told to stop.
             ValueError: The mirror is closed.
         """
         self.check_usable()
-        with self._lock:
-            if not self._pending:
+        with self._writing():
+            if not self._pending.text:
                 return
             if check:
-                self.check_states()
+                self._check_stop()
             self._connect()
-            self._write_anyway(self._pending + "\n")
-            self._pending = ""
+            self._write_anyway(self._pending.text + "\n")
+            self._pending.text = ""
 
     def send_data(self, data: str) -> None:
-        """Write a text at once."""
+        """Write a text at once.
+
+        Raises:
+            ClosedError: The buffer is closed.
+        """
         if not self.closed:
-            with self._lock:
+            with self._writing():
                 self._sign()
                 self._write_anyway(data)
 
     def send_eof(self) -> None:
-        """Say goodbye: once for each worker."""
-        if not self.closed:
+        """Say goodbye: once for each worker.
+
+        Raises:
+            ClosedError: The buffer is closed.
+            StopIteration: A line waits, and the mirrors were told to stop.
+        """
+        if self.closed:
+            return
+        with self._writing():
             self.new_line()
+            self._finish_others()
             self._say_goodbye()
 
     def send_error(self, obj_err: Any = None, *, error: Any = None) -> None:
-        """Write an error with its traceback, and say goodbye."""
+        """Write an error with its traceback, and say goodbye.
+
+        Raises:
+            ClosedError: The buffer is closed.
+        """
         if self.closed:
             return
         message = GroupedMessage(error if obj_err is None else obj_err)
-        self.new_line(check=not isinstance(obj_err, StopIteration))
-        self._sign()
-        self._writer.add(ERROR, message.data)
-        self._say_goodbye()
+        with self._writing():
+            self.new_line(check=not isinstance(obj_err, StopIteration))
+            self._finish_others()
+            self._sign()
+            self._writer.add(ERROR, message.data)
+            self._say_goodbye()
 
     def send_warning(self, obj_warn: Any = None, *, warning: Any = None) -> None:
-        """Write a warning."""
+        """Write a warning.
+
+        Raises:
+            ClosedError: The buffer is closed.
+        """
         if self.closed:
             return
         message = GroupedMessage(warning if obj_warn is None else obj_warn)
-        self.new_line()
-        self._sign()
-        self._writer.add(WARNING, message.data)
+        with self._writing():
+            self.new_line()
+            self._sign()
+            self._writer.add(WARNING, message.data)
+
+    def _finish_others(self) -> None:
+        """Write what waits of other threads, as the worker ends with this one."""
+        for key, text in self._pending.of_all():
+            self._writer.add(LINE, [text])
+            self._pending.drop(key)
 
     def _say_goodbye(self) -> None:
         self._sign()
         self._writer.new_line()
-        self._rolls.new_line()
-        self._signed = None
+        self._roll.leave()
+        self._has_signed = False
 
     def close(self, exc: BaseException | None = None) -> None:
         """Say goodbye, with an error if there is one; may be repeated."""
         if self.closed:
             return
-        if exc is None:
-            self.send_eof()
-        else:
-            self.send_error(exc)
+        try:
+            if exc is None:
+                self.send_eof()
+            else:
+                self.send_error(exc)
+        except ClosedError:
+            if exc is not None or self._pending.of_all():
+                raise
+            # else nothing is lost, and nobody waits for a goodbye
         if self._pid == os.getpid():
             self._writer.close()
-            self._rolls.close()
             self._depot.close()
             self._pid = 0
         super().close()

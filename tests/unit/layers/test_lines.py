@@ -130,6 +130,21 @@ def test_halves_of_characters_are_written_as_escapes(lines: Lines) -> None:
     assert texts(lines) == ["a\\udc80é"]
 
 
+def test_what_is_no_error_is_not_reported_as_one(lines: Lines) -> None:
+    for report in (lines.fail, lines.warn):
+        with pytest.raises(TypeMismatchError, match="an error or a warning is wanted, not 'boom'"):
+            report("boom")  # pyright: ignore[reportArgumentType] what this is about
+    assert texts(lines) == []
+
+
+def test_a_line_of_a_batch_that_is_too_long_becomes_several(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "LINE_CHARS_MAX", 4)
+    lines.append(["123456789", "ab\n"])
+    assert texts(lines) == ["1234", "5678", "9", "ab"]
+
+
 def test_a_line_that_is_too_long_becomes_several(
     lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +262,30 @@ def test_buffers_that_are_owned_go_with_their_process() -> None:
     there.engine.end_session()
     here.engine.reap()
     assert here.engine.read(lambda tx: tx.range(b"\x02lines", b"\x02lines\xff")) == []
+
+
+def test_an_interrupt_right_behind_a_write_loses_no_partial_line(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = tier.engine.write
+    interrupts: list[bool] = [False]
+
+    def interrupted(*arguments: Any) -> Any:
+        found = write(*arguments)
+        if interrupts.pop() if interrupts else False:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(tier.engine, "write", interrupted)
+    lines = Lines(tier, "l")
+    lines.write("first\n")
+    interrupts.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        lines.write("ha")
+    lines.write("lf")
+    lines.write("\n")
+    assert texts(lines) == ["first", "half"]
+    assert tier.engine.read(check) == []
 
 
 def test_too_many_partial_lines_finish_the_oldest(
@@ -430,6 +469,15 @@ def test_following_ends_when_the_buffer_is_closed(lines: Lines) -> None:
     assert got == ["older", "0", "1", "2", "3", "4", "half"]
 
 
+def test_following_goes_on_in_the_buffer_that_stands_in_a_deleted_ones_place(lines: Lines) -> None:
+    lines.append(["1", "2", "3"])
+    following = lines.following(1, None)
+    assert [entry.text for entry in following.take()] == ["3"]
+    lines.delete()
+    lines.append(["new 1", "new 2"])
+    assert [entry.text for entry in following.take()] == ["new 1", "new 2"]
+
+
 def test_following_begins_with_a_number_and_ends_after_a_silence(lines: Lines) -> None:
     lines.append(list("abcd"))
     assert [e.text for e in lines.tail(since=3, timeout=0)] == ["c", "d"]
@@ -529,3 +577,39 @@ def test_a_patient_writer_counts_what_it_drops(tier: Tier, monkeypatch: pytest.M
     refusing.is_on = False
     writer.close()
     assert texts(lines) == ["0", "123", "123"]
+
+
+def test_what_a_patient_writer_drops_never_joins_two_lines(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing(tier, monkeypatch)
+    monkeypatch.setattr(settings, "LINES_QUEUE_CHARS_MAX", 10)
+    lines = Lines(tier, "l")
+    writer = lines.writer(patient=True)
+    writer.write("0\n")
+    refusing.is_on = True
+    for piece in ("123456", "7890", "\n", "lost", "\n", "lost", " too "):
+        writer.write(piece)
+    assert (writer.statistics().waiting, writer.statistics().dropped) == (2, 4)
+    refusing.is_on = False
+    writer.flush()
+    writer.write("and its end\nwhole\n")
+    writer.close()
+    assert texts(lines) == ["0", "1234567890", "whole"]
+    assert tier.engine.read(check) == []
+
+
+def test_a_patient_writer_finishes_a_line_of_which_parts_wait(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing(tier, monkeypatch)
+    lines = Lines(tier, "l")
+    writer = lines.writer(patient=True)
+    writer.write("0\n")
+    refusing.is_on = True
+    writer.write("one")
+    writer.new_line()
+    refusing.is_on = False
+    writer.write("two\n")
+    writer.close()
+    assert texts(lines) == ["0", "one", "two"]

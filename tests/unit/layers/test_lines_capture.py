@@ -219,6 +219,130 @@ def test_descriptors_are_captured_whole_until_the_program_ends(
         depot.destroy()
 
 
+OUTLIVED = """
+with lines.capture(fds=True):
+    child = subprocess.Popen(["sh", "-c", "echo early; read x; echo late; echo later"], stdin=PIPE)
+    wait_until(lambda: texts() == ["early"], "the child")
+child.communicate(b"go\\n")
+print("status", child.returncode)
+"""
+ENDLESS = """
+with lines.capture(fds=True, echo=False):
+    children = [subprocess.Popen(["yes", "no end"]) for _ in range(3)]
+    wait_until(texts, "the children")
+for child in children:
+    child.kill()
+    child.wait()
+lines.clear()
+print("stopped")
+"""
+CROSSED = """
+first, second = lines.capture(fds=True), lines.capture(fds=True)
+print("both")
+first.stop()
+print("second")
+second.stop()
+print("none")
+"""
+FORKED = """
+with lines.capture(fds=True):
+    print("in")
+    child = os.fork()
+if child:
+    os.waitpid(child, 0)
+print("child" if not child else "parent", flush=True)
+"""
+LOGS = """
+with lines.capture(logging=True, stdout=False):
+    logging.warning("careful")
+    logging.info("not shown where nobody asks for it")
+logging.getLogger("own").addHandler(logging.StreamHandler(sys.stdout))
+with lines.capture(logging=True, stdout=False):
+    logging.getLogger("own").warning("shown once")
+"""
+BYTES = """
+for echo in (True, False):
+    with lines.capture(echo=echo, stderr=False):
+        sys.stdout.buffer.write(b"caf\\xc3")
+        sys.stdout.buffer.write(b"\\xa9 \\xff\\n")
+        sys.stdout.buffer.flush()
+"""
+LEAKS = """
+def count():
+    return len(os.listdir("/proc/self/fd")), threading.active_count()
+with lines.capture(fds=True, echo=False):
+    pass
+before = count()
+for echo in (True, False):
+    with lines.capture(fds=True, echo=echo):
+        print("x")
+print(count() == before)
+"""
+BEGIN = """
+import logging, os, subprocess, sys, threading
+from subprocess import PIPE
+import entrepot
+from support.conditions import wait_until
+lines = entrepot.open("capture").lines("all")
+def texts():
+    return [entry.text for entry in lines.read().entries]
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "shown", "captured"),
+    [
+        pytest.param(
+            OUTLIVED, ["early", "late", "later", "status 0"], ["early"], id="child-goes-on"
+        ),
+        pytest.param(ENDLESS, ["stopped"], [], id="child-without-end"),
+        pytest.param(CROSSED, ["both", "second", "none"], ["both", "both", "second"], id="crossed"),
+        pytest.param(FORKED, ["in", "child", "parent"], ["in"], id="forked"),
+        pytest.param(
+            LOGS,
+            ["careful", "shown once"],
+            ["WARNING:root:careful", "WARNING:own:shown once"],
+            id="logs",
+        ),
+        pytest.param(BYTES, ["café \\xff"], ["café \\xff"] * 2, id="bytes"),
+        pytest.param(LEAKS, ["x", "True"], ["x", "x"], id="leaks"),
+    ],
+)
+def test_a_program_and_its_children_go_on_behind_the_end(
+    program: str, shown: list[str], captured: list[str], tmp_path: Path
+) -> None:
+    roots = {"ENTREPOT_DIR": str(tmp_path / "memory"), "ENTREPOT_DATA": str(tmp_path / "data")}
+    with entrepot.open(
+        "capture", directory=roots["ENTREPOT_DIR"], data_directory=roots["ENTREPOT_DATA"]
+    ) as depot:
+        done = subprocess.run(
+            [sys.executable, "-c", BEGIN + program],
+            env={**os.environ, **roots},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout.decode(errors="backslashreplace").splitlines() == shown
+        assert done.returncode == 0
+        assert texts(depot.lines("all")) == captured
+        assert depot.check() == []
+        depot.destroy()
+
+
+def test_what_a_record_logs_while_it_is_formatted_is_a_line(lines: Lines) -> None:
+    logger = logging.Logger("train")  # noqa: LOG001 a logger of its own, not one of the program
+    logger.addHandler(lines.handler())
+
+    class Talkative:
+        def __str__(self) -> str:
+            logger.info("inner")
+            return "outer"
+
+    logger.info("%s", Talkative())
+    assert texts(lines) == ["inner", "outer"]
+
+
 def test_what_finalizers_print_in_the_midst_of_a_write_is_not_lost(tmp_path: Path) -> None:
     class Last:
         me: Any = None

@@ -9,7 +9,8 @@ writing ends of pipes, and a thread carries what comes out of them to both place
 
 What is in a pipe when the capture stops is carried to its end: first the descriptors are put
 back, so that the pipe has no writer but children that still run; then the thread is told to
-take what is there, and ends.
+take what is there. If there are such children, it goes on showing what they print, which is
+captured no more, until the last of them ends: else they would be killed by what they print.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from __future__ import annotations
 import atexit
 import codecs
 import contextlib
+import fcntl
 import io
 import logging
 import os
+import select
 import selectors
 import sys
+import termios
 import threading
 import warnings
+import weakref
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TextIO
+from typing import TYPE_CHECKING, Any, Final, Self, TextIO, TypeAlias
 
 from entrepot.errors import ConflictError
 from entrepot.layers.lines.records import WARNING
@@ -47,6 +53,7 @@ class Tee(io.TextIOBase):
         self._writer = writer
         self.before = before
         """Where it went before; None if it is not shown there."""
+        self._bytes: _TeeBytes | None = None
 
     def write(self, data: str, /) -> int:
         """Write a text to both."""
@@ -90,11 +97,51 @@ class Tee(io.TextIOBase):
         """As before."""
         return getattr(self.before, "errors", None) or "backslashreplace"
 
+    @property
+    def buffer(self) -> io.BufferedIOBase:
+        """A stream of bytes, for both; as the stream before, it may have none."""
+        if self._bytes is None:
+            before = None if self.before is None else self.before.buffer
+            self._bytes = _TeeBytes(self._writer, before, self.encoding)
+        return self._bytes
+
     def __getattr__(self, name: str) -> Any:
-        """Return what else the stream before has: `buffer`, `name`, `mode`."""
-        if name.startswith("_") or self.before is None:
+        """Return what else the stream before has: `name`, `mode`."""
+        if name.startswith("_") or name == "buffer" or self.before is None:
             raise AttributeError(name)
         return getattr(self.before, name)
+
+
+class _TeeBytes(io.BufferedIOBase):
+    """What a `Tee` has for those who write bytes."""
+
+    def __init__(self, writer: LineWriter, before: Any, encoding: str) -> None:
+        self._writer = writer
+        self._before = before
+        self._decoder = codecs.getincrementaldecoder(encoding)("backslashreplace")
+
+    def write(self, data: Any, /) -> int:
+        raw = bytes(data)
+        if self._before is not None:
+            self._before.write(raw)
+        if not self._writer.closed:
+            _write(self._writer, self._decoder.decode(raw))
+        return len(raw)
+
+    def flush(self) -> None:
+        if self._before is not None:
+            self._before.flush()
+
+    def close(self) -> None:
+        """Do nothing: neither is ours to close."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        if self._before is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._before.fileno()
 
 
 class Capture:
@@ -114,11 +161,9 @@ class Capture:
         label: str,
     ) -> None:
         self.lines = lines
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._undo = contextlib.ExitStack()
         self._writers: list[LineWriter] = []
-        self._carrier: _Carrier | None = None
         self._shown_on: TextIO | None = None
         with self._undo:
             names = [name for name, on in (("stdout", stdout), ("stderr", stderr)) if on]
@@ -132,7 +177,7 @@ class Capture:
             if warnings:
                 self._take_warnings(self._writer(label, progress), echo)
             if logging:
-                self._take_logs(label)
+                self._take_logs(label, echo)
             atexit.register(self.stop)
             self._undo.callback(atexit.unregister, self.stop)
             self._undo = self._undo.pop_all()  # all is well: it goes on
@@ -156,8 +201,8 @@ class Capture:
     def _take_descriptors(
         self, names: list[str], writers: dict[str, LineWriter], echo: bool
     ) -> None:
-        self._carrier = _Carrier()
-        self._undo.callback(self._carrier.end)
+        carrier = _Carrier()
+        self._undo.callback(carrier.end)
         for name in names:
             stream: Any = getattr(sys, name)
             try:
@@ -176,15 +221,13 @@ class Capture:
                 saved = os.dup(own)
             except OSError as error:
                 raise ConflictError(f"this process has no {name} (descriptor {own})") from error
-            ours, theirs = os.pipe()
-            os.dup2(theirs, own)
-            os.close(theirs)
-            self._undo.callback(_put_back, own, saved, stream)
-            self._carrier.add(ours, saved if echo else None, writers[name])
+            carrier.take(own, saved, writers[name], echo=echo)
+            self._undo.callback(carrier.put_back, own)
+            self._undo.callback(_flush, stream)  # it was printed while it was captured
             if name == "stderr":
-                self._shown_on = open(os.dup(saved), "w", errors="backslashreplace")  # noqa: SIM115, PTH123 a descriptor, closed with the capture
+                self._shown_on = open(saved, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115 a descriptor, which the carrier closes
                 self._undo.callback(self._shown_on.close)
-        self._carrier.start()
+        carrier.start()
 
     def _take_warnings(self, writer: LineWriter, echo: bool) -> None:
         before = warnings.showwarning
@@ -202,9 +245,7 @@ class Capture:
                 writer.add(WARNING, clean(text).splitlines())
                 if not echo:
                     return
-                file = self._shown_on  # else what it is shown on would take it once more
-                if file is None and isinstance(sys.stderr, Tee):
-                    file = sys.stderr.before
+                file = self._terminal()
             before(message, category, filename, lineno, file, line)
             if file is not None:
                 file.flush()
@@ -217,7 +258,13 @@ class Capture:
 
         self._undo.callback(put_back)
 
-    def _take_logs(self, label: str) -> None:
+    def _terminal(self) -> TextIO | None:
+        """Return where `sys.stderr` went before: what it is now would take things once more."""
+        if self._shown_on is not None:
+            return self._shown_on
+        return sys.stderr.before if isinstance(sys.stderr, Tee) else sys.stderr
+
+    def _take_logs(self, label: str, echo: bool) -> None:
         handler = self.lines.handler(label)
         handler.setFormatter(logging.Formatter("%(levelname)s:%(name)s:%(message)s"))
         root = logging.getLogger()
@@ -225,6 +272,10 @@ class Capture:
         self._undo.callback(handler.close)
         self._undo.callback(root.removeHandler, handler)
         self._writers.append(handler.writer)
+        if echo:
+            last = _LastResort(handler, self._terminal)
+            root.addHandler(last)
+            self._undo.callback(root.removeHandler, last)
 
     def statistics(self) -> WriterStatistics:
         """Return what could not be written so far, and what was given up."""
@@ -232,12 +283,12 @@ class Capture:
         return WriterStatistics(sum(s.waiting for s in found), sum(s.dropped for s in found))
 
     def stop(self) -> None:
-        """Put everything back; may be repeated. Nothing that was printed is lost."""
+        """Put everything back; may be repeated. Nothing that was printed is lost.
+
+        What children that still run print from now on is shown, and captured no more.
+        """
         with self._lock:
             undo, self._undo = self._undo, contextlib.ExitStack()
-        if os.getpid() != self._pid and self._carrier is not None:
-            undo.pop_all()  # a forked child, where no thread carries: the parent's does
-            return
         undo.close()
         for writer in self._writers:
             writer.close()
@@ -261,14 +312,60 @@ def _is_buffered(stream: TextIO) -> bool:
     return isinstance(stream, io.TextIOWrapper) and not stream.line_buffering
 
 
-def _put_back(own: int, saved: int, stream: TextIO) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        stream.flush()  # what is in its buffer was printed while it was captured
-    os.dup2(saved, own)
+def _flush(stream: Any) -> None:
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        stream.flush()
 
 
 def _buffer_again(stream: Any) -> None:
     stream.reconfigure(line_buffering=False)
+
+
+class _LastResort(logging.Handler):
+    """Shows what logging shows where nobody has set it up: our handler alone ends that."""
+
+    def __init__(self, ours: logging.Handler, terminal: Callable[[], TextIO | None]) -> None:
+        super().__init__()
+        self._ours = ours
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        last, file = logging.lastResort, self._terminal()
+        if last is None or file is None or record.levelno < last.level:
+            return
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None:
+            if any(one is not self._ours and one is not self for one in logger.handlers):
+                return  # somebody has set it up
+            logger = logger.parent if logger.propagate else None
+        try:
+            file.write(self.format(record) + "\n")
+            file.flush()
+        except Exception:  # noqa: BLE001 logging has its own way to tell of errors
+            self.handleError(record)
+
+
+class _End:
+    """The reading end of a pipe that stands in for a descriptor."""
+
+    def __init__(self, reads: int, saved: int, writer: LineWriter, identity: _Identity) -> None:
+        self.reads = reads
+        self.saved = saved
+        """What the descriptor was before."""
+        self.writer = writer
+        self.identity = identity
+        """Of the pipe."""
+        self.is_shown = False
+        self.has_ended = False
+        self.decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+
+_Identity: TypeAlias = tuple[int, int]
+
+
+def _identity(descriptor: int) -> _Identity:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 class _Carrier:
@@ -278,64 +375,143 @@ class _Carrier:
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = os.pipe()
         self._selector.register(self._wake, selectors.EVENT_READ)
-        self._ends: list[tuple[int, int | None, LineWriter, Any]] = []
+        self.ends: dict[int, _End] = {}
+        """For each descriptor."""
+        self._has_taken_all = threading.Event()
+        self._lingers = False
         self._thread = threading.Thread(target=self._run, name="entrepot-capture", daemon=True)
+        _carriers.add(self)
 
-    def add(self, ours: int, before: int | None, writer: LineWriter) -> None:
-        """Carry what comes out of a pipe; its end, and `before`, are closed with us."""
-        os.set_blocking(ours, False)
-        decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-        end = (ours, before, writer, decoder)
-        self._ends.append(end)
-        self._selector.register(ours, selectors.EVENT_READ, end)
+    def take(self, own: int, saved: int, writer: LineWriter, *, echo: bool) -> None:
+        """Have a pipe stand in for a descriptor, which is kept in `saved`."""
+        reads, writes = os.pipe()
+        os.set_blocking(reads, False)
+        end = _End(reads, saved, writer, _identity(writes))
+        end.is_shown = echo
+        self.ends[own] = end
+        self._selector.register(reads, selectors.EVENT_READ, end)
+        os.dup2(writes, own)
+        os.close(writes)
+
+    def put_back(self, own: int) -> None:
+        """Put a descriptor back, wherever in this process the pipe stands in for it by now."""
+        end = self.ends[own]
+        places = [own]
+        for other in list(_carriers):  # one that began later kept the pipe as what it puts back
+            if other is not self:
+                places += [one.saved for one in other.ends.values()]
+        for place in places:
+            with contextlib.suppress(OSError):  # the program closed it
+                if _identity(place) == end.identity:
+                    os.dup2(end.saved, place, inheritable=place == own)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
     def _run(self) -> None:
-        has_ended = False
-        while not has_ended:
-            ready = self._selector.select()
-            has_ended = any(key.fd == self._wake for key, _ in ready)
-            for key, _ in ready:
-                if key.data is not None:
-                    self._carry(key.data)
-        for end in self._ends:  # what was written before the descriptors were put back
-            while self._carry(end):
-                pass
-            _write(end[2], end[3].decode(b"", final=True))
-
-    def _carry(self, end: tuple[int, int | None, LineWriter, Any]) -> bool:
-        """Carry a piece; tell whether there was one."""
-        ours, before, writer, decoder = end
         try:
-            data = os.read(ours, _PIECE_BYTES)
+            while self._carry_ready():
+                pass
+            for end in self.ends.values():
+                self._take_rest(end)
+        finally:
+            self._lingers = not all(end.has_ended for end in self.ends.values())
+            self._has_taken_all.set()
+        if self._lingers:  # children have it still
+            self._selector.unregister(self._wake)
+            while not all(end.has_ended for end in self.ends.values()):
+                self._carry_ready(records=False)
+            self._close()
+
+    def _carry_ready(self, *, records: bool = True) -> bool:
+        """Carry a piece of each pipe that has one; tell whether to go on."""
+        ready = self._selector.select()
+        for key, _ in ready:
+            if key.data is not None:
+                self._carry(key.data, records=records)
+        return all(key.fd != self._wake for key, _ in ready)
+
+    def _carry(self, end: _End, most: int = _PIECE_BYTES, *, records: bool = True) -> int:
+        """Carry a piece; return how many bytes it has."""
+        try:
+            data = os.read(end.reads, most)
         except BlockingIOError:
-            return False
+            return 0
         if not data:
-            return False
-        if before is not None:
-            with contextlib.suppress(OSError):  # a terminal that is gone keeps no line
-                rest = data
-                while rest:
-                    rest = rest[os.write(before, rest) :]
-        _write(writer, decoder.decode(data))
-        return True
+            end.has_ended = True
+            self._selector.unregister(end.reads)
+            return 0
+        if end.is_shown:
+            _show(end.saved, data)
+        if records:
+            _write_always(end.writer, end.decoder.decode(data))
+        return len(data)
+
+    def _take_rest(self, end: _End) -> None:
+        """Carry what was written before the descriptors were put back, and no more."""
+        left = 0 if end.has_ended else _waiting(end.reads)
+        while left > 0 and (taken := self._carry(end, min(left, _PIECE_BYTES))):
+            left -= taken
+        _write_always(end.writer, end.decoder.decode(b"", final=True))
+        if not end.has_ended and not _waiting(end.reads):
+            self._carry(end, records=False)  # is there anybody who writes?
 
     def end(self) -> None:
         """Carry what is there, and end; the descriptors were put back."""
-        if self._thread.is_alive():
+        if self._thread.is_alive():  # it is not in a forked child: the parent's carries
             os.write(self._waker, b".")
+            self._has_taken_all.wait()
+            if self._lingers:
+                return
             self._thread.join()
-        self._selector.close()
-        for ours, _, _, _ in self._ends:
-            os.close(ours)
-        for _, before, _, _ in self._ends:
-            if before is not None:
-                os.close(before)
-        os.close(self._wake)
-        os.close(self._waker)
+        self._close()
+
+    def _close(self) -> None:
+        _carriers.discard(self)
+        self.forget()
+        for end in self.ends.values():
+            os.close(end.saved)
+        self.ends = {}
+
+    def forget(self) -> None:
+        """Close what only the thread uses: nobody in a forked child takes what comes."""
+        if self._wake >= 0:
+            self._selector.close()
+            for descriptor in (self._wake, self._waker, *(e.reads for e in self.ends.values())):
+                os.close(descriptor)
+            self._wake = self._waker = -1
+
+
+_carriers: weakref.WeakSet[_Carrier] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for carrier in list(_carriers):
+        carrier.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _waiting(descriptor: int) -> int:
+    """Return how many bytes are in a pipe."""
+    found = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0")
+    return int.from_bytes(found, sys.byteorder)
+
+
+def _show(descriptor: int, data: bytes) -> None:
+    with contextlib.suppress(OSError):  # a terminal that is gone keeps no line
+        while data:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:  # somebody made it so; we have time
+                select.select([], [descriptor], [])
+
+
+def _write_always(writer: LineWriter, text: str) -> None:
+    with contextlib.suppress(Exception):  # a pipe that nobody empties would stop the program
+        _write(writer, text)
 
 
 def _write(writer: LineWriter, text: str) -> None:

@@ -24,7 +24,7 @@ from entrepot.layers.lines.records import (
     LinesStretch,
     check_name,
 )
-from entrepot.layers.lines.texts import clean, split
+from entrepot.layers.lines.texts import clean, cut, split
 from entrepot.layers.lines.writer import LineWriter
 from entrepot.layers.tier import Tier
 from entrepot.waiting import Deadline
@@ -193,7 +193,7 @@ class Lines:
         texts: list[str] = []
         for line in lines:
             found, rest = split(line)
-            texts += [*found, rest] if rest or not found else found
+            texts += [*found, *cut([rest])] if rest or not found else found
         size = sum(map(len, texts))
         if size > settings.LINES_WRITE_CHARS_MAX:
             raise LimitError(
@@ -203,11 +203,19 @@ class Lines:
             self.own_writer().add(LINE, texts)
 
     def warn(self, warning: Warning) -> None:
-        """Append a warning."""
+        """Append a warning.
+
+        Raises:
+            TypeMismatchError: It is none.
+        """
         self.own_writer().warn(warning)
 
     def fail(self, error: BaseException) -> None:
-        """Append an error, with its traceback."""
+        """Append an error, with its traceback.
+
+        Raises:
+            TypeMismatchError: It is none.
+        """
         self.own_writer().fail(error)
 
     def capture(
@@ -435,6 +443,8 @@ class Following:
     def take(self) -> list[Entry]:
         """Return the next entries, and go on behind them."""
         stretch = self._lines.read(since=self._since, limit=_AT_ONCE)
+        if stretch.next < self._since:  # it was deleted, and what is there now is a new buffer
+            stretch = self._lines.read(since=1, limit=_AT_ONCE)
         self._since = stretch.next
         self.has_ended = stretch.is_closed and not stretch.entries
         return stretch.entries

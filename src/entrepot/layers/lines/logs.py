@@ -27,9 +27,10 @@ class LinesHandler(logging.Handler):
         """Write a record."""
         if getattr(self._busy, "inside", False):
             return  # what writing logs would be written for ever
-        self._busy.inside = True
         try:
-            self.writer.write(self.format(record) + "\n")
+            text = self.format(record) + "\n"  # what this logs is written
+            self._busy.inside = True
+            self.writer.write(text)
         except Exception:  # noqa: BLE001 logging has its own way to tell of errors
             self.handleError(record)
         finally:

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable
 
 from entrepot import settings
+from entrepot.errors import TypeMismatchError
 
 __all__ = ["clean", "cut", "drawn", "joined", "report_of", "shown", "split"]
 
@@ -68,7 +69,15 @@ def shown(text: str) -> str:
 
 
 def report_of(error: BaseException) -> list[str]:
-    """Return the lines of the report of an error or a warning, with its traceback if it has one."""
+    """Return the lines of the report of an error or a warning, with its traceback if it has one.
+
+    Raises:
+        TypeMismatchError: It is neither.
+    """
+    if not isinstance(error, BaseException):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+        raise TypeMismatchError(
+            f"an error or a warning is wanted, not {error!r:.50}", "write() takes texts"
+        )
     try:
         parts = traceback.format_exception(error)
     except Exception as failure:  # noqa: BLE001 whatever a user's __str__ does, the report must come

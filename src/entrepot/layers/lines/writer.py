@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -29,6 +30,8 @@ __all__ = ["LineWriter", "WriterStatistics", "host_name"]
 
 _RETRY_S: Final = 0.05
 _RETRY_S_MAX: Final = 5.0
+_END: Final = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+"""What a line, or a state of a progress bar, ends with."""
 
 
 def host_name() -> str:
@@ -49,7 +52,7 @@ class WriterStatistics:
 class _Place:
     """A thread's own place in a buffer: its partial line."""
 
-    __slots__ = ("by", "has_partial", "is_busy", "pid")
+    __slots__ = ("by", "has_gap", "has_partial", "is_busy", "is_cut", "pid")
 
     def __init__(self, by: By, pid: int) -> None:
         self.by = by
@@ -57,6 +60,10 @@ class _Place:
         self.has_partial = False
         self.is_busy = False
         """Whether it is written just now; a finalizer that prints may run meanwhile."""
+        self.has_gap = False
+        """Whether the rest of a line is to be dropped, as its beginning was."""
+        self.is_cut = False
+        """Whether what waits last ends its line, as what came then was dropped."""
 
 
 class LineWriter(io.TextIOBase):
@@ -152,29 +159,55 @@ class LineWriter(io.TextIOBase):
                 step = settings.LINES_WRITE_CHARS_MAX
                 for at in range(0, len(data), step):
                     self.write(data[at : at + step])
+            elif self._patient:
+                self._write_patiently(clean(data))
             else:
                 self._do(len(data), self._write_at, clean(data))
         return len(data)
 
+    def _write_patiently(self, data: str) -> None:
+        """Write a text, but not the rest of a line whose beginning was dropped."""
+        try:
+            place = self._place()
+        except EntrepotError:  # the depot is closed: there is no place any more
+            self._dropped += 1
+            return
+        if place.has_gap and not place.is_busy:
+            end = _END.search(data)
+            if end is None:
+                self._dropped += 1
+                return
+            place.has_gap = False
+            data = data[end.end() :]
+        if data:
+            self._do(len(data), self._write_at, data)
+
     def _write_at(self, place: _Place, data: str) -> None:
         lines, rest = split(data, progress=self._progress)
-        self._commit(
-            core.write,
-            self.buffer_name,
-            self._made,
-            place.by,
-            lines,
-            rest,
-            place.has_partial,
-            time.time_ns(),
-            LINE,
-            False,
-            self.obeys,
-        )
+        had_partial = place.has_partial
         if rest:  # with progress it may be nothing but a return: then nothing is found later
-            place.has_partial = True
+            place.has_partial = True  # before it is there: an interrupt may come right behind that
             self._unfinished.add(place)
-        elif place.has_partial and lines:
+        try:
+            self._commit(
+                core.write,
+                self.buffer_name,
+                self._made,
+                place.by,
+                lines,
+                rest,
+                had_partial,
+                time.time_ns(),
+                LINE,
+                False,
+                self.obeys,
+            )
+        except EntrepotError:
+            if rest and not had_partial:
+                place.has_partial = False
+                self._unfinished.discard(place)
+            raise
+        if had_partial and lines and not rest:
             place.has_partial = False
             self._unfinished.discard(place)
 
@@ -218,7 +251,16 @@ class LineWriter(io.TextIOBase):
 
     def new_line(self) -> None:
         """Finish this thread's partial line, if there is one."""
-        if self._place().has_partial:
+        if self._patient and self._queue:
+            self.add(LINE, [])  # behind those that wait, which may be parts of a line
+            return
+        try:
+            has_partial = self.has_partial
+        except EntrepotError:  # the depot is closed
+            if self._patient:
+                return
+            raise
+        if has_partial:
             self.add(LINE, [])
 
     @property
@@ -277,6 +319,7 @@ class LineWriter(io.TextIOBase):
             self._fall_back()
             self._keep(chars, place, fn, args)
         else:
+            place.is_cut = False
             if self._queue:
                 self._catch_up()
 
@@ -285,7 +328,12 @@ class LineWriter(io.TextIOBase):
     ) -> None:
         if self._queued_chars + chars > settings.LINES_QUEUE_CHARS_MAX:
             self._dropped += 1
+            if not place.is_cut:  # what waits of this line and what comes next are not one line
+                self._queue.append((0, place, self._add_at, (LINE, [])))
+                place.is_cut = True
+            place.has_gap = fn == self._write_at and not _END.search(args[0][-1:])
             return
+        place.is_cut = False
         self._queued_chars += chars
         self._queue.append((chars, place, fn, args))
 
@@ -319,7 +367,7 @@ class LineWriter(io.TextIOBase):
 
     def statistics(self) -> WriterStatistics:
         """Return what could not be written."""
-        return WriterStatistics(len(self._queue), self._dropped)
+        return WriterStatistics(sum(1 for chars, *_ in list(self._queue) if chars), self._dropped)
 
     # As a file.
 
