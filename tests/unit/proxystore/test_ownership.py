@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -294,3 +295,64 @@ def test_without_ownership_results_stay(store: Store[Any]) -> None:
         key = get_key(result)
         del result
         assert store.exists(key)
+
+
+@pytest.fixture
+def threads(store: Store[Any]) -> Iterator[StoreExecutor]:
+    with StoreExecutor(ThreadPoolExecutor(2), store, ProxyType(list), close_store=False) as pool:
+        yield pool
+
+
+def count_of(store: Store[Any]) -> int:
+    depot: Any = store.connector
+    return depot._depot.objects.count()
+
+
+def test_a_proxy_that_evicts_is_passed_on_unresolved(
+    store: Store[Any], threads: StoreExecutor
+) -> None:
+    argument = store.proxy_from_key(store.put([1, 2]), evict=True)
+    future = threads.submit(id, argument)
+    future.result()
+    assert not is_resolved(argument)
+    key = store.put([1, 2])
+    result = threads.submit(lambda: store.proxy_from_key(key, evict=True)).result()
+    assert not is_resolved(result)
+    assert result == [1, 2]
+
+
+def test_arguments_go_when_nobody_looks_at_the_results(
+    store: Store[Any], threads: StoreExecutor
+) -> None:
+    done = threading.Semaphore(0)
+    threads.map(lambda _: done.release(), [[1], [2], [3]])
+    for _ in range(3):
+        done.acquire()
+    wait_until(lambda: count_of(store) == 0, "arguments are evicted")
+
+
+def test_arguments_go_when_their_task_is_refused(store: Store[Any]) -> None:
+    pool = StoreExecutor(ThreadPoolExecutor(1), store, ProxyType(list), close_store=False)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        pool.submit(len, [1])
+    with pytest.raises(RuntimeError, match="shutdown"):
+        pool.map(len, [[1], [2]])
+    assert count_of(store) == 0
+
+
+def test_a_map_takes_what_an_executor_takes(store: Store[Any], threads: StoreExecutor) -> None:
+    items = [[n] * n for n in range(7)]
+    assert list(threads.map(len, items, chunksize=3)) == list(range(7))
+    assert list(threads.map(pow, [1, 2, 3], [2, 2])) == [1, 4]
+    assert list(threads.map(len, [])) == []
+    with pytest.raises(ValueError, match="chunksize"):
+        threads.map(len, items, chunksize=0)
+    with pytest.raises(TypeError, match="colour"):
+        threads.map(len, items, colour=1)
+    go = threading.Event()
+    late = threads.map(lambda _: go.wait(), [1], timeout=0)
+    with pytest.raises(TimeoutError):
+        next(late)
+    go.set()
+    wait_until(lambda: count_of(store) == 0, "arguments are evicted")

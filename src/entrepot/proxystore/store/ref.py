@@ -12,8 +12,7 @@ import atexit
 import copy
 import os
 import weakref
-from functools import partial
-from typing import Any, SupportsIndex, TypeVar, cast
+from typing import Any, NoReturn, SupportsIndex, TypeVar, cast
 
 from entrepot.proxystore.proxy import FactoryType, Proxy, extract, get_factory, is_resolved
 from entrepot.proxystore.serialize import SerializerT
@@ -112,15 +111,14 @@ class _Validity:
 
     def check(self) -> None:
         if self.is_over:
-            raise ReferenceInvalidError(
-                "Reference has been invalidated. This is likely because it was pickled and "
-                "transferred to a different process."
-            )
+            _refuse()
 
 
-def _guarded(validity: _Validity, load: FactoryType[Any]) -> Any:
-    validity.check()
-    return load()
+def _refuse() -> NoReturn:
+    raise ReferenceInvalidError(
+        "Reference has been invalidated. This is likely because it was pickled and "
+        "transferred to a different process."
+    )
 
 
 class BaseRefProxy(Proxy[T]):
@@ -140,7 +138,6 @@ class BaseRefProxy(Proxy[T]):
         self.__ref_loan__ = None
         self.__ref_release__ = None
         self.__ref_validity__ = _Validity()
-        self.__factory__ = partial(_guarded, self.__ref_validity__, self.__factory__)
 
     def __copy__(self) -> Any:
         raise NotImplementedError(_NO_COPY)
@@ -217,6 +214,7 @@ def invalidate(proxy: BaseRefProxy[Any]) -> None:
     """Let a reference be of no use here any more."""
     proxy.__ref_validity__.is_over = True
     proxy.__proxy_default_class__ = None
+    proxy.__factory__ = _refuse
     if is_resolved(proxy):
         del proxy.__wrapped__
 
