@@ -83,11 +83,10 @@ class Store(Generic[ConnectorT]):
         self._serializer = serializer
         self._deserializer = deserializer
         self._populate_target = populate_target
-        self._register = register
-        is_safe = getattr(connector, "is_thread_safe", False)
-        self._turn: contextlib.AbstractContextManager[Any] = (
-            contextlib.nullcontext() if is_safe else threading.RLock()
-        )
+        self.auto_register = register
+        """Whether closing it forgets its name."""
+        self._take_turns()
+        registry.note_store(self)
         if register:
             registry.register_store(self)
 
@@ -140,7 +139,7 @@ class Store(Generic[ConnectorT]):
             cache_size=self._cache_size,
             metrics=self._metrics is not None,
             populate_target=self._populate_target,
-            auto_register=self._register,
+            auto_register=self.auto_register,
         )
 
     @classmethod
@@ -168,7 +167,7 @@ class Store(Generic[ConnectorT]):
             *args: For the connector.
             **kwargs: For the connector, for instance `clear=True`.
         """
-        if self._register and registry.get_store(self._name) is self:
+        if self.auto_register and registry.get_store(self._name) is self:
             registry.unregister_store(self)
         self.cache.clear()
         self._any.close(*args, **kwargs)
@@ -268,6 +267,7 @@ class Store(Generic[ConnectorT]):
             SerializationError: The bytes make no object.
         """
         watch = self._watch("store.get")
+        generation = self.cache.generation
         found = self.cache.get(key, _MISSING)
         if watch is not None:
             watch.count("cache_misses" if found is _MISSING else "cache_hits")
@@ -290,13 +290,14 @@ class Store(Generic[ConnectorT]):
             watch.lap("deserialize")
             watch.note("object_size", len(body))
             watch.done(key)
-        self.cache.set(key, found)
+        self.cache.set(key, found, generation)
         return found
 
     def get_batch(
         self, keys: Sequence[Any], *, deserializer: DeserializerT | None = None
     ) -> list[Any | None]:
         """Return several objects, in order, None in the places of those missing."""
+        generation = self.cache.generation
         found = {key: self.cache.get(key, _MISSING) for key in keys}
         unmet = [key for key, obj in found.items() if obj is _MISSING]
         with self._turn:
@@ -304,7 +305,7 @@ class Store(Generic[ConnectorT]):
         for key, body in zip(unmet, bodies, strict=True):
             found[key] = None if body is None else self._object(body, deserializer)
             if body is not None:
-                self.cache.set(key, found[key])
+                self.cache.set(key, found[key], generation)
         return [found[key] for key in keys]
 
     def exists(self, key: Any) -> bool:
@@ -519,6 +520,19 @@ class Store(Generic[ConnectorT]):
         return Future(factory, serializer=serializer)
 
     # Steps.
+
+    def forget_threads(self) -> None:
+        """Forget who is at work here: in a forked child, where there is nobody else."""
+        self._take_turns()
+        self.cache.forget_threads()
+        if self._metrics is not None:
+            self._metrics.forget_threads()
+
+    def _take_turns(self) -> None:
+        is_safe = getattr(self.connector, "is_thread_safe", False)
+        self._turn: contextlib.AbstractContextManager[Any] = (
+            contextlib.nullcontext() if is_safe else threading.RLock()
+        )
 
     def _watch(self, name: str) -> Watch | None:
         return None if self._metrics is None else Watch(self._metrics, name)
