@@ -191,9 +191,11 @@ class Store(Generic[ConnectorT]):
             **kwargs: For the connector.
 
         Raises:
+            RuntimeError: The lifetime has ended.
             SerializationError: It cannot be serialized.
             TypeError: The serializer returned no bytes.
         """
+        _check_running(lifetime)
         watch = self._watch("store.put")
         parts = self._parts(obj, serializer)
         if watch is not None:
@@ -208,8 +210,7 @@ class Store(Generic[ConnectorT]):
         if watch is not None:
             watch.lap("connector")
             watch.done(key)
-        if lifetime is not None:
-            lifetime.add_key(key, store=self)
+        self._end_with(lifetime, key)
         return key
 
     def put_batch(
@@ -221,6 +222,7 @@ class Store(Generic[ConnectorT]):
         **kwargs: Any,
     ) -> list[Any]:
         """Store several objects; return their keys in order. As `put`."""
+        _check_running(lifetime)
         watch = self._watch("store.put_batch")
         bodies = [_joined(self._parts(obj, serializer)) for obj in objs]
         if watch is not None:
@@ -232,8 +234,7 @@ class Store(Generic[ConnectorT]):
         if watch is not None:
             watch.lap("connector")
             watch.done(keys)
-        if lifetime is not None:
-            lifetime.add_key(*keys, store=self)
+        self._end_with(lifetime, *keys)
         return keys
 
     def set_object(self, key: Any, obj: Any, *, serializer: SerializerT | None = None) -> None:
@@ -478,7 +479,7 @@ class Store(Generic[ConnectorT]):
         )
         if type(proxy) is not Proxy:
             return cast("Any", proxy)
-        return into_owned(proxy, populate_target=held)
+        return into_owned(proxy, populate_target=held, store=self)
 
     def future(
         self,
@@ -534,6 +535,16 @@ class Store(Generic[ConnectorT]):
             contextlib.nullcontext() if is_safe else threading.RLock()
         )
 
+    def _end_with(self, lifetime: Lifetime | None, *keys: Any) -> None:
+        if lifetime is None:
+            return
+        try:
+            lifetime.add_key(*keys, store=self)
+        except BaseException:  # it ended meanwhile: nobody would evict them
+            for key in keys:
+                self.evict(key)
+            raise
+
     def _watch(self, name: str) -> Watch | None:
         return None if self._metrics is None else Watch(self._metrics, name)
 
@@ -584,6 +595,12 @@ def _nonproxiable(obj: Any, skip: bool) -> Any:
     if not skip:
         raise NonProxiableTypeError(f"Object of {type(obj)} is not proxiable.")
     return obj
+
+
+def _check_running(lifetime: Lifetime | None) -> None:
+    """Refuse a lifetime that has ended, before something is stored for it."""
+    if lifetime is not None and lifetime.done():
+        raise RuntimeError("Lifetime has ended. Cannot use this method.")
 
 
 def _check_end(evict: bool, lifetime: Any) -> None:
