@@ -67,7 +67,7 @@ class ContainerConnector:
         self._client: Client | None = None
         self._pid = os.getpid()
         self._closed = False
-        self._mine: set[str] = set()
+        self._mine = Mine[str](self._those_there)
         self._connected()
 
     def __enter__(self) -> Self:
