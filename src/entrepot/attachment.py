@@ -47,7 +47,7 @@ from entrepot.errors import (
     UnavailableError,
 )
 from entrepot.layers import containers, lines, streams
-from entrepot.layers.objects import OBJECT, chunks
+from entrepot.layers.objects import OBJECT, chunks, raw
 from entrepot.layers.spaces import spaces, workspaces
 from entrepot.layers.tier import Tier
 
@@ -122,6 +122,7 @@ class Attachment:
         spaces.register(self.volatile)
         lines.register(self.engine)
         chunks.register(self.volatile)
+        raw.register(self.volatile)
         self._inode = self._find_inode()
         self.reap()
 

@@ -78,7 +78,7 @@ class SessionInfo:
     pinned_bytes: int
     """Bytes of blobs that it looks at."""
     held: dict[str, int]
-    """How many things of each kind it holds: claim, extent, paged, space, waiter."""
+    """How many things of each kind it holds: claim, extent, owned, paged, space, waiter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Guaranteed:
 1. A proxy arrives as its factory, and its object is looked at where it lies.
 2. Exactly one owner evicts, wherever it went.
 3. A forked child evicts nothing that its parent owns.
+4. What a killed process owned in a depot is evicted by whoever notices.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import pytest
 from entrepot.proxystore.connectors.depot import DepotConnector
 from entrepot.proxystore.connectors.file import FileConnector
 from entrepot.proxystore.proxy import is_resolved
-from entrepot.proxystore.store import Store
+from entrepot.proxystore.store import Store, get_or_create_store
 from entrepot.proxystore.store.executor import ProxyType, StoreExecutor
+from entrepot.proxystore.store.lifetimes import ContextLifetime, LeaseLifetime, StaticLifetime
 from entrepot.proxystore.store.ref import OwnedProxy, borrow
 from entrepot.proxystore.store.scopes import submit
 from entrepot.proxystore.store.utils import get_key
@@ -168,4 +170,54 @@ def test_an_owner_evicts_when_its_process_ends(peers: Start, store: Store[Any]) 
     peer = peers(opens=False)
     peer.run(load, pickle.dumps(owner))
     peer.close()
+    assert not store.exists(key)
+
+
+def own(here: Any, store_config: Any) -> list[Any]:
+    """Own objects in each way that there is; return their keys."""
+    store = get_or_create_store(store_config)
+    here.owner = store.owned_proxy(np.ones(100_000))
+    here.lifetime = ContextLifetime(store)
+    return [
+        get_key(here.owner),
+        store.put([2], lifetime=here.lifetime),
+        store.put([3], lifetime=StaticLifetime()),
+        store.put(np.zeros(100_000), lifetime=here.lifetime),
+    ]
+
+
+def others(here: Any, store_config: Any) -> list[Any]:
+    """Return the keys of what goes on when the process that put it is gone."""
+    store = get_or_create_store(store_config)
+    here.lease = LeaseLifetime(store, 3600)
+    return [store.put([4]), store.put([5], lifetime=here.lease)]
+
+
+@pytest.mark.parametrize("store", ["depot"], indirect=True)
+def test_what_a_killed_process_owned_is_evicted(peers: Start, store: Store[Any]) -> None:
+    peer = peers(opens=False)
+    keys = peer.run(own, store.config())
+    kept = peer.run(others, store.config())
+    assert all(map(store.exists, keys))
+    peer.kill()
+    store.connector._depot.collect()
+    assert not any(map(store.exists, keys))
+    assert all(map(store.exists, kept))
+
+
+def send(here: Any, store_config: Any) -> bytes:
+    return pickle.dumps(get_or_create_store(store_config).owned_proxy([1]))
+
+
+@pytest.mark.parametrize("store", ["depot"], indirect=True)
+def test_an_owner_survives_the_process_that_sent_it(peers: Start, store: Store[Any]) -> None:
+    peer = peers(opens=False)
+    sent = peer.run(send, store.config())
+    peer.kill()
+    store.connector._depot.collect()
+    owner = pickle.loads(sent)
+    key = get_key(owner)
+    assert owner == [1]
+    del owner
+    gc.collect()
     assert not store.exists(key)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import errno
 import itertools
 import os
 import pickle
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +29,10 @@ from entrepot.errors import (
 )
 from entrepot.proxystore.connectors.container import ContainerConnector, ContainerKey
 from entrepot.proxystore.connectors.depot import DepotConnector, DepotKey
-from entrepot.proxystore.connectors.file import FileConnector, FileKey
+from entrepot.proxystore.connectors.file import FileConnector, FileKey, _host
+from entrepot.proxystore.connectors.mine import Mine
 from entrepot.proxystore.connectors.protocols import Connector, DeferrableConnector
+from support.conditions import wait_until
 from support.connectors import KEYS, KINDS, connector_of, depot_connector
 from support.homes import Home
 
@@ -458,3 +464,149 @@ def test_a_gateway_that_is_not_there_is_said() -> None:
         pytest.raises(ConnectionError),
     ):
         connector.put(b"abc")
+
+
+def part_of(connector: FileConnector, host: str, age_s: float = 0) -> Path:
+    """Make what a writer leaves that dies; its process id is none."""
+    path = Path(connector.store_dir, f".{host}.{2**22 + 1}.abc.part")
+    path.write_bytes(b"half")
+    os.utime(path, (path.stat().st_mtime - age_s,) * 2)
+    return path
+
+
+def test_parts_of_the_dead_are_swept_and_others_are_not(tmp_path: Path) -> None:
+    connector = FileConnector(str(tmp_path / "store"))
+    dead = part_of(connector, _host())
+    elsewhere = part_of(connector, "0123456789ab")
+    old = part_of(connector, "ba9876543210", age_s=2 * 24 * 3600)
+    foreign = Path(connector.store_dir, ".of.somebody.else.part")
+    foreign.touch()
+    FileConnector(connector.store_dir)
+    assert not dead.exists()
+    assert not old.exists()
+    assert elsewhere.exists()
+    assert foreign.exists()
+
+
+def test_who_can_tell_that_a_writer_is_dead_shares_its_process_ids() -> None:
+    assert _host() == _host()
+    try:
+        done = subprocess.run(
+            ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", TELL_HOST],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user can make no namespaces of process ids")
+    assert done.stdout.strip() != _host()
+
+
+TELL_HOST = "from entrepot.proxystore.connectors.file import _host; print(_host())"
+
+
+def test_a_directory_that_cannot_be_swept_can_be_read(tmp_path: Path) -> None:
+    connector = FileConnector(str(tmp_path / "store"))
+    key = connector.put(b"abc")
+    part = part_of(connector, _host())
+    part.unlink()
+    part.mkdir()  # what unlink() refuses, also to root
+    assert FileConnector(connector.store_dir).get(key) == b"abc"
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_bytes_that_a_file_does_not_take_are_an_error(tmp_path: Path, buffering: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PUT_TOO_MUCH, str(tmp_path / "store"), str(buffering)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(errno.EFBIG), "[]"]
+
+
+PUT_TOO_MUCH = """
+import os, resource, signal, sys
+from entrepot.proxystore.connectors.file import FileConnector
+connector = FileConnector(sys.argv[1], buffering=int(sys.argv[2]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+try:
+    connector.put(b"x" * 4000)
+except OSError as error:
+    print(error.errno, os.listdir(sys.argv[1]))
+"""
+
+
+def test_a_connector_closes_while_others_put(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    others = [FileConnector(str(store)) for _ in range(3)]
+
+    def put(other: FileConnector) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            while True:
+                other.put(b"x")
+
+    threads = [threading.Thread(target=put, args=(other,)) for other in others]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(os.listdir(store)) > 20, "there is something to clear")
+    FileConnector(str(store)).close()
+    for thread in threads:
+        thread.join()
+    assert not store.exists()
+
+
+def test_closing_clears_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with FileConnector(str(tmp_path / "link")) as connector:
+        connector.put(b"abc")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["ü" * 150, "\ud800"], ids=["long", "surrogate"])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    connector = FileConnector(str(tmp_path / "store"))
+    with pytest.raises(LimitError, match="no name of a file"):
+        connector.exists(FileKey(name))
+    with pytest.raises(LimitError, match="no name of a file"):
+        connector.set(FileKey(name), b"abc")
+
+
+@pytest.mark.parametrize("kind", ["depot", "container"], indirect=True)
+def test_a_forked_child_clears_nothing_of_its_parent(connector: Any) -> None:
+    key = connector.put(b"abc")
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            connector.put(b"of the child")
+            connector.close(clear=True)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert connector.get(key) == b"abc"
+    connector.close(clear=True)
+
+
+def test_what_others_evict_is_not_kept_in_mind() -> None:
+    there = set(range(100_000))
+    asked: list[int] = []
+
+    def those_there(numbers: Sequence[int]) -> list[int]:
+        asked.append(len(numbers))
+        return [number for number in numbers if number in there]
+
+    mine = Mine[int](those_there)
+    for number in range(100_000):
+        mine.add(number)
+        if number % 10:
+            there.discard(number)
+    assert sum(asked) < 300_000
+    mine.discard(0)
+    taken = mine.taken()
+    assert set(taken) > there - {0}
+    assert len(taken) < 30_000
+    assert mine.taken() == []

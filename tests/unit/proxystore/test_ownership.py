@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from entrepot.proxystore.connectors.file import FileConnector
+from entrepot.proxystore.connectors.local import LocalConnector, LocalKey
 from entrepot.proxystore.proxy import Proxy, is_resolved
-from entrepot.proxystore.store import Store
+from entrepot.proxystore.store import Store, get_store
 from entrepot.proxystore.store.exceptions import ProxyStoreFactoryError
 from entrepot.proxystore.store.executor import (
     ProxyAlways,
@@ -46,6 +51,8 @@ from entrepot.proxystore.store.ref import (
 from entrepot.proxystore.store.scopes import mark_refs_out_of_scope, submit
 from entrepot.proxystore.store.utils import get_key
 from support.conditions import wait_until
+from support.connectors import KINDS, connector_of, depot_connector
+from support.homes import Home
 
 # Owners and borrows.
 
@@ -269,8 +276,8 @@ def test_large_arguments_and_results_go_by_proxy(store: Store[Any]) -> None:
         key = get_key(result)
         assert store.exists(key)
         del result, future
-        gc.collect()
-        assert not store.exists(key)
+        # The thread of the pool lets go of it when it comes to it.
+        wait_until(lambda: not store.exists(key), "it goes with its owner")
         results = list(pool.map(total, [np.ones(1), np.ones(2)]))
         assert [float(result[0]) for result in results] == [1, 2]
         del results
@@ -294,3 +301,206 @@ def test_without_ownership_results_stay(store: Store[Any]) -> None:
         key = get_key(result)
         del result
         assert store.exists(key)
+
+
+@pytest.fixture
+def threads(store: Store[Any]) -> Iterator[StoreExecutor]:
+    with StoreExecutor(ThreadPoolExecutor(2), store, ProxyType(list), close_store=False) as pool:
+        yield pool
+
+
+def count_of(store: Store[Any]) -> int:
+    depot: Any = store.connector
+    return depot._depot.objects.count()
+
+
+def test_a_proxy_that_evicts_is_passed_on_unresolved(
+    store: Store[Any], threads: StoreExecutor
+) -> None:
+    argument = store.proxy_from_key(store.put([1, 2]), evict=True)
+    future = threads.submit(id, argument)
+    future.result()
+    assert not is_resolved(argument)
+    key = store.put([1, 2])
+    result = threads.submit(lambda: store.proxy_from_key(key, evict=True)).result()
+    assert not is_resolved(result)
+    assert result == [1, 2]
+
+
+def test_arguments_go_when_nobody_looks_at_the_results(
+    store: Store[Any], threads: StoreExecutor
+) -> None:
+    done = threading.Semaphore(0)
+    threads.map(lambda _: done.release(), [[1], [2], [3]])
+    for _ in range(3):
+        done.acquire()
+    wait_until(lambda: count_of(store) == 0, "arguments are evicted")
+
+
+def test_arguments_go_when_their_task_is_refused(store: Store[Any]) -> None:
+    pool = StoreExecutor(ThreadPoolExecutor(1), store, ProxyType(list), close_store=False)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        pool.submit(len, [1])
+    with pytest.raises(RuntimeError, match="shutdown"):
+        pool.map(len, [[1], [2]])
+    assert count_of(store) == 0
+
+
+def test_a_map_takes_what_an_executor_takes(store: Store[Any], threads: StoreExecutor) -> None:
+    items = [[n] * n for n in range(7)]
+    assert list(threads.map(len, items, chunksize=3)) == list(range(7))
+    assert list(threads.map(pow, [1, 2, 3], [2, 2])) == [1, 4]
+    assert list(threads.map(len, [])) == []
+    with pytest.raises(ValueError, match="chunksize"):
+        threads.map(len, items, chunksize=0)
+    with pytest.raises(TypeError, match="colour"):
+        threads.map(len, items, colour=1)
+    go = threading.Event()
+    late = threads.map(lambda _: go.wait(), [1], timeout=0)
+    with pytest.raises(TimeoutError):
+        next(late)
+    go.set()
+    wait_until(lambda: count_of(store) == 0, "arguments are evicted")
+
+
+# What closes, ends or dies in another order than one would like.
+
+
+def test_an_owner_that_outlives_its_store_evicts_and_leaves_no_store(
+    kind: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENTREPOT_DIR", str(home.root))
+    monkeypatch.setenv("ENTREPOT_DATA", str(home.data))
+    with connector_of(kind, home) as watching:
+        store = Store("late", type(watching).from_config(watching.config()), register=True)
+        owner = store.owned_proxy([1])
+        key = get_key(owner)
+        sent = pickle.dumps(store.owned_proxy([2]))
+        store.close(clear=False)
+        assert watching.exists(key)
+        assert owner == [1]
+        del owner
+        gc.collect()
+        assert not watching.exists(key)
+        owner = pickle.loads(sent)
+        key = get_key(owner)
+        assert watching.exists(key)
+        del owner
+        gc.collect()
+        assert not watching.exists(key)
+        assert get_store("late") is None
+
+
+def test_an_owner_that_outlives_its_directory_does_not_make_it_again(tmp_path: Path) -> None:
+    store = Store("late", FileConnector(str(tmp_path / "store")), register=True)
+    owner = store.owned_proxy([1])
+    store.close()
+    del owner
+    gc.collect()
+    assert not (tmp_path / "store").exists()
+
+
+def test_owners_of_an_unregistered_store_leave_no_handles(home: Home) -> None:
+    with depot_connector(home) as connector:
+        store = Store("unregistered", connector)
+        depot: Any = connector._depot
+        before = depot.attached.handles
+        for number in range(5):
+            store.owned_proxy([number])
+        assert depot.attached.handles <= before + 1
+    assert depot.closed
+    with home.open() as depot:
+        assert depot.attached.handles == 1
+
+
+@pytest.fixture(params=[kind for kind in KINDS if kind != "local"])  # a pickled dict is another
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_what_a_lifetime_that_ended_was_given_is_not_stored(store: Store[Any]) -> None:
+    lifetime = ContextLifetime(store)
+    lifetime.close()
+    for put in (store.put, store.proxy):
+        with pytest.raises(RuntimeError, match="ended"):
+            put([1], lifetime=lifetime)
+    with pytest.raises(RuntimeError, match="ended"):
+        store.put_batch([[1], [2]], lifetime=lifetime)
+    assert count_of(store) == 0
+
+
+class EndsWhenAsked(ContextLifetime):
+    """Ends just before it is given something."""
+
+    def add_key(self, *keys: Any, store: Store[Any] | None = None) -> None:
+        self.close()
+        super().add_key(*keys, store=store)
+
+
+def test_what_is_put_while_its_lifetime_ends_goes(store: Store[Any]) -> None:
+    with pytest.raises(RuntimeError, match="ended"):
+        store.put_batch([[1], [2]], lifetime=EndsWhenAsked(store))
+    assert count_of(store) == 0
+
+
+def test_a_lifetime_evicts_also_from_a_store_that_is_closed(store: Store[Any], home: Home) -> None:
+    with depot_connector(home) as connector:
+        other = Store("closed", connector)
+        lifetime = ContextLifetime(store)
+        store.put([1], lifetime=lifetime)
+        other.put([2], lifetime=lifetime)
+        other.close()
+        assert count_of(store) == 2
+        lifetime.close()
+        assert count_of(store) == 0
+
+
+def test_what_cannot_be_evicted_keeps_nothing_else(store: Store[Any]) -> None:
+    broken = Store("broken", LocalConnector())
+    lifetime = ContextLifetime(broken)
+    keys = [broken.put([number], lifetime=lifetime) for number in range(3)]
+    store.put([1], lifetime=lifetime)
+    # Not a key of this connector at all: its dict cannot hash it.
+    lifetime._held._keys["broken"][2].add(Unhashable("x"))
+    with pytest.raises(TypeError, match="hash"):
+        lifetime.close()
+    assert not any(map(broken.exists, keys))
+    assert count_of(store) == 0
+
+
+class Unhashable(LocalKey):
+    """A key that can be hashed once only: for the set of a lifetime."""
+
+    hashes = 0
+
+    def __hash__(self) -> int:
+        type(self).hashes += 1
+        if type(self).hashes > 1:
+            raise TypeError("no hash")
+        return 1
+
+
+def in_child(do: Any) -> None:
+    """Do something in a forked child, which ends without a word."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            do()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_forked_child_ends_no_lifetime_of_its_parent(store: Store[Any]) -> None:
+    lifetime, static = ContextLifetime(store), StaticLifetime()
+    keys = [store.put([1], lifetime=lifetime), store.put([2], lifetime=static)]
+    store.cache.clear()
+    in_child(lifetime.close)
+    in_child(lambda: static.close(close_stores=True))
+    assert all(map(store.exists, keys))
+    lifetime.close()
+    static.close()
+    assert not any(map(store.exists, keys))

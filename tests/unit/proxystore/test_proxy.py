@@ -8,6 +8,8 @@ import json
 import math
 import os
 import pickle
+import signal
+import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,6 +25,7 @@ from entrepot.proxystore.proxy import (
     ProxyResolveError,
     extract,
     get_factory,
+    is_proxy,
     is_resolved,
     resolve,
 )
@@ -176,6 +179,54 @@ def test_a_factory_that_fails_is_asked_again() -> None:
     assert isinstance(caught.value.cause, KeyError)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     assert proxy + 1 == 6
+
+
+def test_threads_that_ask_at_the_same_time_get_one_object() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def make() -> list[int]:
+        begun.set()
+        go.wait()
+        return []
+
+    proxy: Any = Proxy(make)
+    threads = [threading.Thread(target=lambda: proxy.append(1)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert proxy == [1] * 4
+
+
+def test_a_child_asks_for_what_a_thread_of_its_parent_was_asking_for() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def make() -> list[int]:
+        begun.set()
+        go.wait()
+        return [7]
+
+    proxy: Any = Proxy(make)
+    thread = threading.Thread(target=resolve, args=(proxy,))
+    thread.start()
+    begun.wait()
+    pid = os.fork()
+    if not pid:
+        signal.alarm(30)
+        go.set()
+        os._exit(proxy[0])
+    go.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_to_tell_a_proxy_fetches_nothing() -> None:
+    made = Maker(5)
+    assert is_proxy(Proxy(made))
+    assert not is_proxy(5)
+    assert made.calls == 0
 
 
 def test_a_factory_that_cannot_be_called_is_refused() -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import pickle
+import signal
+import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,6 +49,7 @@ from entrepot.proxystore.store.exceptions import (
     StoreExistsError,
 )
 from entrepot.proxystore.store.utils import aresolve, get_key, resolve_async
+from support.conditions import PATIENCE_S
 
 
 def fresh(proxy: Any) -> Any:
@@ -345,3 +352,133 @@ def test_metrics_count_what_was_done() -> None:
 def test_a_factory_can_be_made_by_hand(store: Store[Any]) -> None:
     factory: StoreFactory[Any] = StoreFactory(store.put([1]), store.config())
     assert Proxy(factory) == [1]
+
+
+class Held(LocalConnector):
+    """A connector whose `get` has the bytes, and waits before it returns them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.got, self.go = threading.Event(), threading.Event()
+
+    def get(self, key: Any) -> Any:
+        body = super().get(key)
+        self.got.set()
+        self.go.wait()
+        return body
+
+
+@pytest.mark.parametrize("change", ["update", "evict"])
+@pytest.mark.parametrize("many", [False, True], ids=["one", "batch"])
+def test_a_get_beside_a_change_keeps_nothing_that_is_over(change: str, many: bool) -> None:
+    store = Store("beside", Held())
+    key = store.connector.new_key()
+    store.set_object(key, "old")
+    getting = threading.Thread(
+        target=store.get_batch if many else store.get, args=([key] if many else key,)
+    )
+    getting.start()
+    store.connector.got.wait()
+    if change == "update":
+        store.set_object(key, "new")
+    else:
+        store.evict(key)
+    store.connector.go.set()
+    getting.join()
+    assert store.get(key) == ("new" if change == "update" else None)
+    assert store.exists(key) == (change == "update")
+
+
+@pytest.mark.parametrize("what", ["cache", "metrics"])
+def test_an_owner_may_be_dropped_in_the_middle_of_a_store(what: str, store: Store[Any]) -> None:
+    # What the garbage collector does, at a moment of its own choice: here at each of them.
+    again = Store("collected", store.connector, metrics=what == "metrics", cache_size=2)
+    key = again.put([0])
+
+    def drop_owners() -> None:
+        for number in range(300):
+            knot: list[Any] = [again.owned_proxy([number])]
+            knot.append(knot)
+            del knot
+            again.get(key)
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        dropping = threading.Thread(target=drop_owners, daemon=True)
+        dropping.start()
+        dropping.join(PATIENCE_S / 2)
+    finally:
+        gc.set_threshold(*before)
+    assert not dropping.is_alive()
+    gc.collect()
+
+
+class Slow(LocalConnector):
+    """A connector that is long in the making."""
+
+    begun, go = threading.Event(), threading.Event()
+
+    def __init__(self) -> None:
+        self.begun.set()
+        self.go.wait()
+        super().__init__()
+
+
+@pytest.fixture
+def making(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Thread]:
+    """A store that is being made in another thread."""
+    monkeypatch.setitem(sys.modules, "slow_connector", SimpleNamespace(Slow=Slow))
+    monkeypatch.setattr(Slow, "begun", threading.Event())
+    monkeypatch.setattr(Slow, "go", threading.Event())
+    config = StoreConfig(name="slow", connector=ConnectorConfig(kind="slow_connector.Slow"))
+    thread = threading.Thread(target=get_or_create_store, args=(config,))
+    thread.start()
+    Slow.begun.wait()
+    yield thread
+    Slow.go.set()
+    thread.join()
+    unregister_store("slow")
+
+
+def test_a_store_is_found_while_another_is_made(
+    making: threading.Thread, store: Store[Any]
+) -> None:
+    proxy = store.proxy_from_key(store.put([7]))
+    found: list[int] = []
+    asking = threading.Thread(target=lambda: found.append(proxy[0]), daemon=True)
+    asking.start()
+    asking.join(PATIENCE_S / 2)
+    assert making.is_alive()
+    assert found == [7]
+
+
+def test_a_forked_child_makes_stores_while_its_parent_does(
+    making: threading.Thread, tmp_path: Path
+) -> None:
+    other = Store("other", FileConnector(str(tmp_path / "store")))
+    proxy = other.proxy_from_key(other.put([7]))
+    pid = os.fork()
+    if not pid:
+        signal.alarm(30)
+        os._exit(proxy[0])
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    assert making.is_alive()
+
+
+def test_a_forked_child_gets_what_its_parent_was_getting() -> None:
+    store = Store("forked", Held())
+    store.connector.is_thread_safe = False
+    store.forget_threads()
+    key = store.put("x")
+    getting = threading.Thread(target=store.get, args=(key,))
+    getting.start()
+    store.connector.got.wait()
+    pid = os.fork()
+    if not pid:
+        signal.alarm(30)
+        store.connector.go.set()
+        os._exit(7 if store.get(key) == "x" else 1)
+    store.connector.go.set()
+    getting.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7

@@ -2,31 +2,50 @@
 
 An id may be promised before there are bytes for it; who waits for it is woken when they come.
 
+Keys::
+
+    ("held", session, "owned", id)  -> nothing: the object goes when the session ends
+
 Bell: the key of the object, rung by `RawBytes.keep`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 from entrepot import settings
-from entrepot.arena.bulk import Draft
+from entrepot.arena.bulk import Bulk, Draft
 from entrepot.arena.region import copy_into
+from entrepot.engine.held import held_key
+from entrepot.engine.keys import unpack
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import TypeMismatchError
+from entrepot.errors import ConflictError, TypeMismatchError
 from entrepot.layers import values
 from entrepot.layers.objects import core
 from entrepot.layers.objects.core import object_key
 from entrepot.layers.tier import Found, Tier
 from entrepot.waiting import Deadline
 
-__all__ = ["Parts", "RawBytes"]
+__all__ = ["Parts", "RawBytes", "register"]
 
 Parts = Sequence[memoryview]
 """Bytes in pieces, which are stored one right after the other."""
 
 _Planned = tuple[int, bytes | tuple[values.Encoded, Draft]]
+
+
+def register(tier: Tier) -> None:
+    """Tell a tier's engine what becomes of the objects that the dead owned."""
+    tier.engine.on_release("owned", _release(tier.bulk))
+
+
+def _release(bulk: Bulk) -> Callable[[Transaction, int, bytes, bytes], None]:
+    def release(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
+        with suppress(ConflictError):  # it is a member of a tree now, and goes with that
+            core.delete_many(tx, bulk, [core.as_int(unpack(rest)[0])], False, False)
+
+    return release
 
 
 class RawBytes:
@@ -110,6 +129,28 @@ class RawBytes:
         """
         return len(self._engine.write(core.delete_many, self._bulk, list(ids), False, False))
 
+    def own(self, ids: Sequence[int]) -> None:
+        """Let objects go when this session ends, if they are not deleted or disowned before.
+
+        Raises:
+            OutOfMemoryError: The depot is full.
+        """
+        if ids:
+            self._engine.write(_own, self._engine.session.id, ids)
+
+    def disown(self, ids: Sequence[int]) -> None:
+        """Undo `own`."""
+        if ids:
+            self._engine.write(_disown, self._engine.session.id, ids)
+
+    def delete_owned(self, id: int) -> None:
+        """Delete an object, which this session owns no more.
+
+        Raises:
+            ConflictError: It is a member of a tree.
+        """
+        self._engine.write(_delete_owned, self._bulk, self._engine.session.id, id)
+
     def wait(self, id: int, timeout: float | None = None) -> bool:
         """Wait until there are bytes under an id; False when `timeout` seconds passed."""
         deadline = Deadline(timeout)
@@ -160,6 +201,22 @@ class RawBytes:
             else:
                 self._bulk.seal(tx, what[1])
                 core.put_record(tx, key, values.bulk_record(what[0], what[1].ref))
+
+
+def _own(tx: Transaction, session: int, ids: Sequence[int]) -> None:
+    for id in ids:
+        tx.put(held_key(session, "owned", id), b"")
+
+
+def _disown(tx: Transaction, session: int, ids: Sequence[int]) -> None:
+    for id in ids:
+        tx.delete(held_key(session, "owned", id))
+
+
+def _delete_owned(tx: Transaction, bulk: Bulk, session: int, id: int) -> None:
+    tx.delete(held_key(session, "owned", id))
+    if core.delete_value(tx, bulk, id) is None:
+        core.delete_many(tx, bulk, [id], False, False)
 
 
 def _record(parts: Parts) -> bytes | None:

@@ -63,11 +63,11 @@ class ContainerConnector:
         self.directory = directory.strip("/")
         self.clear = clear
         self._access_key = access_key
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._client: Client | None = None
-        self._pid = 0
+        self._pid = os.getpid()
         self._closed = False
-        self._mine: set[str] = set()
+        self._mine = Mine[str](self._those_there)
         self._connected()
 
     def __enter__(self) -> Self:
@@ -185,8 +185,10 @@ class ContainerConnector:
     def _connected(self) -> Client:
         if self._closed:
             raise ClosedError(f"the connector to container {self.container!r} is closed")
+        if self._pid != os.getpid():  # a forked child: who held the lock is not here
+            self._lock, self._client, self._pid = threading.RLock(), None, os.getpid()
         with self._lock:
-            if self._client is None or self._pid != os.getpid():  # a forked child has its own
+            if self._client is None:
                 from entrepot.v3io.dataplane import Client
 
                 self._client = Client(
@@ -194,7 +196,6 @@ class ContainerConnector:
                     access_key=self._access_key or None,
                     logger_verbosity="CRITICAL",
                 )
-                self._pid = os.getpid()
             return self._client
 
     def _path(self, key: ContainerKey) -> str:

@@ -11,6 +11,8 @@ import entrepot
 from entrepot.errors import ClosedError, LimitError, TypeMismatchError
 from entrepot.layers.objects.info import ID_MAX
 from entrepot.layers.objects.raw import RawBytes
+from entrepot.proxystore.connectors.keeper import Keeper, Place, keeper_at
+from entrepot.proxystore.connectors.mine import Mine
 from entrepot.proxystore.connectors.protocols import BytesLike, bytes_of
 
 __all__ = ["DepotConnector", "DepotKey"]
@@ -61,7 +63,9 @@ class DepotConnector:
         self.data_directory = str(depot.data_path.parent)
         self._depot: entrepot.Depot | None = depot
         self._raw: RawBytes | None = RawBytes(depot.attached.volatile)
-        self._mine: set[int] = set()
+        self._mine = Mine[int](lambda ids: [id for id in ids if self.exists(DepotKey(id))])
+        self._keeper = keeper_at(self._place())
+        self._keeper.join()
 
     def __enter__(self) -> Self:
         return self
@@ -90,11 +94,14 @@ class DepotConnector:
         depot, raw = self._depot, self._raw
         if depot is None or raw is None:
             return
-        if (self.clear if clear is None else clear) and self._mine:
-            raw.delete_many(list(self._mine))
-        self._mine.clear()
-        self._depot = self._raw = None
-        depot.close()
+        mine = self._mine.taken()
+        try:
+            if (self.clear if clear is None else clear) and mine:
+                raw.delete_many(mine)
+        finally:
+            self._depot = self._raw = None
+            depot.close()
+            self._keeper.part()
 
     def config(self) -> dict[str, Any]:
         """Return what is needed to make another instance."""
@@ -109,6 +116,21 @@ class DepotConnector:
     def from_config(cls, config: dict[str, Any]) -> DepotConnector:
         """Return an instance of such a configuration."""
         return cls(**config)
+
+    @classmethod
+    def keeper(
+        cls,
+        name: str | None = None,
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        data_directory: str | os.PathLike[str] | None = None,
+        **_: Any,
+    ) -> Keeper:
+        """Return what evicts, for this process, objects of a connector of such arguments."""
+        return keeper_at(Place(name, _text(directory), _text(data_directory)))
+
+    def _place(self) -> Place:
+        return Place(self.name, self.directory, self.data_directory)
 
     def evict(self, key: DepotKey) -> None:
         """Remove an object; one that is not there is passed over. Views of it stay valid.
@@ -164,7 +186,7 @@ class DepotConnector:
     def put_batch(self, objs: Sequence[BytesLike]) -> list[DepotKey]:
         """Store several, all or none, in one transaction; return their keys in order."""
         numbers = self._bytes().put_many([(bytes_of(obj),) for obj in objs])
-        self._mine.update(numbers)
+        self._mine.add(*numbers)
         return [DepotKey(number) for number in numbers]
 
     def set(self, key: DepotKey, obj: BytesLike) -> None:
@@ -185,6 +207,10 @@ class DepotConnector:
 
 def _rebuild(cls: type[DepotConnector], config: dict[str, Any]) -> DepotConnector:
     return cls(**config)
+
+
+def _text(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.fspath(path)
 
 
 def _number(key: DepotKey) -> int:

@@ -4,7 +4,8 @@
 
     store_dir/NAME          the bytes
     store_dir/NAME.ready    empty: there are bytes, whole
-    store_dir/.HOST.PID.*.part  bytes that are being written; swept when their writer is dead
+    store_dir/.HOST.PID.*.part  bytes that are being written; swept when their writer is dead,
+                                if this host can tell, or when they are a day old
 
 The first two are the original's layout, so both may use one directory. What is written goes
 to a name of its own and is then renamed: a reader sees the bytes before or those after, also
@@ -13,10 +14,12 @@ when the writer is killed or the power fails.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,10 +32,28 @@ from entrepot.proxystore.connectors.protocols import BytesLike, bytes_of
 __all__ = ["FileConnector", "FileKey"]
 
 _READY = ".ready"
-_HOST = uuid.uuid5(uuid.NAMESPACE_DNS, platform.node()).hex[:12]
-"""This host, in the names of files: without dots, and of a known length."""
+_PART = ".part"
 _NAME_BYTES_MAX = 200
 """Of a file name 255 are allowed; that of a part has an addition."""
+_PART_AGE_MAX_S = 24 * 3600.0
+"""Nobody writes for so long without a change of the file's time, however clocks differ."""
+_CLEAR_TRIES = 100
+
+
+def _host() -> str:
+    """Return who can tell by a process id whether a writer lives: without dots.
+
+    Names of hosts are not enough: some have the same one, and containers of a host have
+    process ids of their own.
+    """
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return uuid.uuid5(uuid.NAMESPACE_DNS, " ".join(parts)).hex[:12]
+
+
+_HOST = _host()
 
 
 class FileKey(NamedTuple):
@@ -87,8 +108,19 @@ class FileConnector:
         Args:
             clear: Whether to; by default what the connector was made with.
         """
-        if self.clear if clear is None else clear:
-            shutil.rmtree(self.store_dir, onerror=_unless_gone)
+        if not (self.clear if clear is None else clear):
+            return
+        for last in [False] * (_CLEAR_TRIES - 1) + [True]:
+            try:
+                # Where a link leads: what is to go are the objects, not the link alone.
+                shutil.rmtree(os.path.realpath(self.store_dir), onerror=_unless_gone)
+            except OSError as error:
+                if last or error.errno != errno.ENOTEMPTY:  # somebody else put meanwhile
+                    raise
+            else:
+                break
+        if os.path.islink(self.store_dir):  # noqa: PTH114 a string, see above
+            _remove(self.store_dir)
 
     def config(self) -> dict[str, Any]:
         """Return what is needed to make another instance."""
@@ -160,7 +192,7 @@ class FileConnector:
         """
         body = bytes_of(obj)
         path = self._path(key)
-        part = f"{self._prefix}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex}.part"
+        part = f"{self._prefix}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex}{_PART}"
         try:
             self._write(part, path, body)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -173,7 +205,9 @@ class FileConnector:
     def _write(self, part: str, path: str, body: memoryview) -> None:
         try:
             with open(part, "xb", buffering=self.buffering) as file:  # noqa: PTH123 see above
-                file.write(body)
+                rest = body
+                while rest:  # an unbuffered file may take less than it is given
+                    rest = rest[file.write(rest) :]
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)  # noqa: PTH105 see above
@@ -191,11 +225,12 @@ class FileConnector:
             os.close(directory)
 
     def _sweep(self) -> None:
-        """Remove what processes of this host were writing when they died."""
-        for path in Path(self.store_dir).glob(f".{_HOST}.*.part"):
-            pid = path.name.split(".")[2]
-            if pid.isdecimal() and not Path("/proc", pid).exists():
-                _remove(str(path))
+        """Remove what was being written by those who died; what cannot be is left."""
+        with contextlib.suppress(OSError), os.scandir(self.store_dir) as entries:
+            for entry in entries:
+                if entry.name[0] == "." and entry.name.endswith(_PART) and _is_over(entry):
+                    with contextlib.suppress(OSError):  # another user's, or to be read only
+                        _remove(entry.path)
 
     def _path(self, key: FileKey) -> str:
         name = getattr(key, "filename", None)
@@ -208,9 +243,25 @@ class FileConnector:
             or "\0" in name
             or name.endswith(_READY)
             or len(name) > _NAME_BYTES_MAX
+            or not (name.isascii() or _is_short(name))
         ):
             raise LimitError(f"{name!r} is no name of a file in the directory of the store")
         return self._prefix + name
+
+
+def _is_over(part: os.DirEntry[str]) -> bool:
+    """Tell whether nobody writes a part any more."""
+    words = part.name.split(".")
+    if len(words) == 5 and words[1] == _HOST and words[2].isdecimal():
+        return not Path("/proc", words[2]).exists()
+    return len(words) == 5 and time.time() - part.stat().st_mtime > _PART_AGE_MAX_S
+
+
+def _is_short(name: str) -> bool:
+    try:
+        return len(os.fsencode(name)) <= _NAME_BYTES_MAX
+    except UnicodeEncodeError:
+        return False
 
 
 def _remove(path: str) -> None:

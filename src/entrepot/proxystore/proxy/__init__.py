@@ -8,9 +8,20 @@ more than its factory. Everything that can be asked of the object can be asked o
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeAlias, TypeVar, Union, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    SupportsIndex,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+    Union,
+    cast,
+)
 
 __all__ = [
     "FactoryType",
@@ -20,6 +31,7 @@ __all__ = [
     "ProxyResolveError",
     "extract",
     "get_factory",
+    "is_proxy",
     "is_resolved",
     "resolve",
 ]
@@ -98,7 +110,7 @@ class Proxy(_LazyProxy, Generic[T]):
     ) -> None:
         if not callable(factory):
             raise TypeError("Factory must be callable.")
-        super().__init__(partial(_call, factory))
+        super().__init__(_Once(factory))
         self.__proxy_factory__ = factory
         self.__proxy_default_class__ = None
         self.__proxy_default_hash__ = None
@@ -167,13 +179,44 @@ def make_proxy(
     return proxy
 
 
-def _call(factory: Callable[[], Any]) -> Any:
-    try:
-        return factory()
-    except Exception as error:
-        raise ProxyResolveError(
-            "The factory of this proxy raised an error while resolving the target object.", error
-        ) from error
+_process = object()
+"""Another one in each forked child; cheaper to compare than process ids."""
+
+
+def _note_fork() -> None:
+    global _process  # noqa: PLW0603 of the process
+    _process = object()
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
+class _Once:
+    """Calls a factory once, whichever threads ask at the same time; again if it failed."""
+
+    __slots__ = ("_factory", "_found", "_lock", "_process")
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self._factory: Callable[[], Any] | None = factory
+        self._found: Any = None
+        self._lock = threading.RLock()
+        self._process = _process
+
+    def __call__(self) -> Any:
+        if self._process is not _process:  # a forked child: who held the lock is not here
+            self._lock, self._process = threading.RLock(), _process
+        with self._lock:
+            if self._factory is not None:
+                try:
+                    self._found = self._factory()
+                except Exception as error:
+                    raise ProxyResolveError(
+                        "The factory of this proxy raised an error while resolving the target "
+                        "object.",
+                        error,
+                    ) from error
+                self._factory = None
+            return self._found
 
 
 def _stable_hash(target: object) -> int | Exception | None:
@@ -197,6 +240,14 @@ else:
 
         def __class_getitem__(cls, kind: Any) -> Any:
             return Union[Proxy[kind], kind]  # noqa: UP007 `kind` may be a string
+
+
+def is_proxy(obj: object) -> TypeGuard[Proxy[Any]]:
+    """Tell whether an object is a proxy, without fetching what it stands for.
+
+    Ask this first: `isinstance` with any other class may fetch it.
+    """
+    return issubclass(type(obj), Proxy)
 
 
 def is_resolved(proxy: Proxy[T]) -> bool:

@@ -83,11 +83,10 @@ class Store(Generic[ConnectorT]):
         self._serializer = serializer
         self._deserializer = deserializer
         self._populate_target = populate_target
-        self._register = register
-        is_safe = getattr(connector, "is_thread_safe", False)
-        self._turn: contextlib.AbstractContextManager[Any] = (
-            contextlib.nullcontext() if is_safe else threading.RLock()
-        )
+        self.auto_register = register
+        """Whether closing it forgets its name."""
+        self._take_turns()
+        registry.note_store(self)
         if register:
             registry.register_store(self)
 
@@ -140,7 +139,7 @@ class Store(Generic[ConnectorT]):
             cache_size=self._cache_size,
             metrics=self._metrics is not None,
             populate_target=self._populate_target,
-            auto_register=self._register,
+            auto_register=self.auto_register,
         )
 
     @classmethod
@@ -168,7 +167,7 @@ class Store(Generic[ConnectorT]):
             *args: For the connector.
             **kwargs: For the connector, for instance `clear=True`.
         """
-        if self._register and registry.get_store(self._name) is self:
+        if self.auto_register and registry.get_store(self._name) is self:
             registry.unregister_store(self)
         self.cache.clear()
         self._any.close(*args, **kwargs)
@@ -192,9 +191,11 @@ class Store(Generic[ConnectorT]):
             **kwargs: For the connector.
 
         Raises:
+            RuntimeError: The lifetime has ended.
             SerializationError: It cannot be serialized.
             TypeError: The serializer returned no bytes.
         """
+        _check_running(lifetime)
         watch = self._watch("store.put")
         parts = self._parts(obj, serializer)
         if watch is not None:
@@ -209,8 +210,7 @@ class Store(Generic[ConnectorT]):
         if watch is not None:
             watch.lap("connector")
             watch.done(key)
-        if lifetime is not None:
-            lifetime.add_key(key, store=self)
+        self._end_with(lifetime, key)
         return key
 
     def put_batch(
@@ -222,6 +222,7 @@ class Store(Generic[ConnectorT]):
         **kwargs: Any,
     ) -> list[Any]:
         """Store several objects; return their keys in order. As `put`."""
+        _check_running(lifetime)
         watch = self._watch("store.put_batch")
         bodies = [_joined(self._parts(obj, serializer)) for obj in objs]
         if watch is not None:
@@ -233,8 +234,7 @@ class Store(Generic[ConnectorT]):
         if watch is not None:
             watch.lap("connector")
             watch.done(keys)
-        if lifetime is not None:
-            lifetime.add_key(*keys, store=self)
+        self._end_with(lifetime, *keys)
         return keys
 
     def set_object(self, key: Any, obj: Any, *, serializer: SerializerT | None = None) -> None:
@@ -268,6 +268,7 @@ class Store(Generic[ConnectorT]):
             SerializationError: The bytes make no object.
         """
         watch = self._watch("store.get")
+        generation = self.cache.generation
         found = self.cache.get(key, _MISSING)
         if watch is not None:
             watch.count("cache_misses" if found is _MISSING else "cache_hits")
@@ -290,13 +291,14 @@ class Store(Generic[ConnectorT]):
             watch.lap("deserialize")
             watch.note("object_size", len(body))
             watch.done(key)
-        self.cache.set(key, found)
+        self.cache.set(key, found, generation)
         return found
 
     def get_batch(
         self, keys: Sequence[Any], *, deserializer: DeserializerT | None = None
     ) -> list[Any | None]:
         """Return several objects, in order, None in the places of those missing."""
+        generation = self.cache.generation
         found = {key: self.cache.get(key, _MISSING) for key in keys}
         unmet = [key for key, obj in found.items() if obj is _MISSING]
         with self._turn:
@@ -304,7 +306,7 @@ class Store(Generic[ConnectorT]):
         for key, body in zip(unmet, bodies, strict=True):
             found[key] = None if body is None else self._object(body, deserializer)
             if body is not None:
-                self.cache.set(key, found[key])
+                self.cache.set(key, found[key], generation)
         return [found[key] for key in keys]
 
     def exists(self, key: Any) -> bool:
@@ -477,7 +479,7 @@ class Store(Generic[ConnectorT]):
         )
         if type(proxy) is not Proxy:
             return cast("Any", proxy)
-        return into_owned(proxy, populate_target=held)
+        return into_owned(proxy, populate_target=held, store=self)
 
     def future(
         self,
@@ -519,6 +521,29 @@ class Store(Generic[ConnectorT]):
         return Future(factory, serializer=serializer)
 
     # Steps.
+
+    def forget_threads(self) -> None:
+        """Forget who is at work here: in a forked child, where there is nobody else."""
+        self._take_turns()
+        self.cache.forget_threads()
+        if self._metrics is not None:
+            self._metrics.forget_threads()
+
+    def _take_turns(self) -> None:
+        is_safe = getattr(self.connector, "is_thread_safe", False)
+        self._turn: contextlib.AbstractContextManager[Any] = (
+            contextlib.nullcontext() if is_safe else threading.RLock()
+        )
+
+    def _end_with(self, lifetime: Lifetime | None, *keys: Any) -> None:
+        if lifetime is None:
+            return
+        try:
+            lifetime.add_key(*keys, store=self)
+        except BaseException:  # it ended meanwhile: nobody would evict them
+            for key in keys:
+                self.evict(key)
+            raise
 
     def _watch(self, name: str) -> Watch | None:
         return None if self._metrics is None else Watch(self._metrics, name)
@@ -570,6 +595,12 @@ def _nonproxiable(obj: Any, skip: bool) -> Any:
     if not skip:
         raise NonProxiableTypeError(f"Object of {type(obj)} is not proxiable.")
     return obj
+
+
+def _check_running(lifetime: Lifetime | None) -> None:
+    """Refuse a lifetime that has ended, before something is stored for it."""
+    if lifetime is not None and lifetime.done():
+        raise RuntimeError("Lifetime has ended. Cannot use this method.")
 
 
 def _check_end(evict: bool, lifetime: Any) -> None:

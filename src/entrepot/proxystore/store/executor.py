@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from entrepot.proxystore.proxy import Proxy
+from entrepot.proxystore.proxy import is_proxy
 from entrepot.proxystore.store.registry import get_or_create_store, register_store
 from entrepot.proxystore.store.utils import get_key
 
@@ -82,12 +83,7 @@ class StoreExecutor(Executor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function elsewhere; return its future result, or the future proxy of it."""
-        keys: list[Any] = []
-        args = tuple(self._passed(item, keys) for item in args)
-        kwargs = {name: self._passed(item, keys) for name, item in kwargs.items()}
-        future: Future[Any] = self.executor.submit(self._wrapped(function), *args, **kwargs)
-        self._evict_after(future, keys)
-        return future
+        return self._submit(self._wrapped(function), args, kwargs)
 
     def map(  # pyright: ignore[reportIncompatibleMethodOverride] the name is proxystore's
         self, function: Callable[..., Any], *iterables: Iterable[Any], **kwargs: Any
@@ -97,12 +93,29 @@ class StoreExecutor(Executor):
         Args:
             function: What to call.
             *iterables: Its arguments.
-            **kwargs: For the executor.
+            **kwargs: `timeout` and `chunksize`, as `concurrent.futures` has them; to a client
+                of Dask, whatever its `map` takes.
+
+        Raises:
+            ValueError: `chunksize` is less than 1.
         """
-        keys: list[Any] = []
-        passed = [[self._passed(item, keys) for item in items] for items in iterables]
-        results = self.executor.map(self._wrapped(function), *passed, **kwargs)
-        return self._results(results, keys)
+        wrapped = self._wrapped(function)
+        calls = list(zip(*iterables, strict=False))
+        if self._is_dask:
+            return self._dask_map(wrapped, calls, kwargs)
+        timeout: float | None = kwargs.pop("timeout", None)
+        chunk: int = kwargs.pop("chunksize", 1)
+        if chunk < 1:
+            raise ValueError(f"chunksize is {chunk}, it must be 1 or more")
+        if kwargs:
+            raise TypeError(f"map() takes no argument {', '.join(kwargs)}")
+        ends = None if timeout is None else time.monotonic() + timeout
+        # Not by the executor's own map: it does not tell when it needs an argument no more.
+        futures = [
+            self._submit(partial(_call_each, wrapped), calls[at : at + chunk], {}, is_many=True)
+            for at in range(0, len(calls), chunk)
+        ]
+        return _in_order(futures, ends)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the executor down, and close the store if that is wanted."""
@@ -114,9 +127,49 @@ class StoreExecutor(Executor):
         if self.close_store:
             self.store.close()
 
+    def _submit(
+        self, call: Any, args: Sequence[Any], kwargs: dict[str, Any], is_many: bool = False
+    ) -> Any:
+        """Submit a call; evict what it was passed when it is done, or cannot be submitted."""
+        keys: list[Any] = []
+        try:
+            if is_many:  # a sequence of the arguments of several
+                args = [tuple(self._passed(item, keys) for item in each) for each in args]
+            else:
+                args = [self._passed(item, keys) for item in args]
+            kwargs = {name: self._passed(item, keys) for name, item in kwargs.items()}
+            future = self.executor.submit(call, *args, **kwargs)
+        except BaseException:
+            self._evict(keys)
+            raise
+        self._evict_after(future, keys)
+        return future
+
+    def _dask_map(
+        self, wrapped: Callable[..., Any], calls: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Iterator[Any]:
+        keys: list[list[Any]] = [[] for _ in calls]
+        try:
+            passed = [
+                [self._passed(item, mine) for item in call]
+                for call, mine in zip(calls, keys, strict=True)
+            ]
+            futures: list[Any] = (
+                self.executor.map(wrapped, *map(list, zip(*passed, strict=True)), **kwargs)
+                if passed
+                else []
+            )
+        except BaseException:
+            self._evict([key for mine in keys for key in mine])
+            raise
+        for future, mine in zip(futures, keys, strict=True):
+            self._evict_after(future, mine)
+        return (result for result in self.executor.gather(futures))
+
     def _passed(self, item: Any, keys: list[Any]) -> Any:
-        if isinstance(item, bool) or item is None or isinstance(item, Proxy):
-            return cast("Any", item)
+        # A proxy first: to ask what else it is could fetch its object, and evict it.
+        if is_proxy(item) or isinstance(item, bool) or item is None:
+            return item
         if not self.should_proxy(item):
             return item
         proxy = self.store.proxy(item, populate_target=True)
@@ -135,18 +188,32 @@ class StoreExecutor(Executor):
     def _evict_done(self, keys: list[Any], future: Any) -> None:
         self._evict(keys)
 
-    def _results(self, results: Any, keys: list[Any]) -> Iterator[Any]:
-        if self._is_dask:
-            results = self.executor.gather(list(results))
-        try:
-            yield from results
-        finally:
-            if self.ownership:
-                self._evict(keys)
-
     def _evict(self, keys: list[Any]) -> None:
         for key in keys:
             self.store.evict(key)
+
+
+def _in_order(futures: list[Future[Any]], ends: float | None) -> Iterator[Any]:
+    futures.reverse()
+    try:
+        while futures:
+            # Popped, and not kept: a result belongs to who asked for it.
+            yield from _drained(
+                futures.pop().result(None if ends is None else ends - time.monotonic())
+            )
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _drained(results: list[Any]) -> Iterator[Any]:
+    results.reverse()
+    while results:
+        yield results.pop()
+
+
+def _call_each(call: Callable[..., Any], /, *calls: Sequence[Any]) -> list[Any]:
+    return [call(*args) for args in calls]
 
 
 def _call(
@@ -159,8 +226,8 @@ def _call(
     **kwargs: Any,
 ) -> Any:
     result = function(*args, **kwargs)
-    if isinstance(result, (bool, type(None), Proxy)) or not should_proxy(result):
-        return cast("Any", result)
+    if is_proxy(result) or isinstance(result, bool) or result is None or not should_proxy(result):
+        return result
     store = get_or_create_store(store_config)
     if ownership:
         return store.owned_proxy(result, populate_target=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 import uuid
@@ -11,7 +12,9 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from entrepot.proxystore.connectors.keeper import Keeper, keeper_of
 from entrepot.proxystore.proxy import Proxy
+from entrepot.proxystore.store.ref import evict_key
 from entrepot.proxystore.store.registry import get_store
 from entrepot.proxystore.store.utils import get_key
 
@@ -49,39 +52,68 @@ class Lifetime(Protocol):
 
 
 class _Held:
-    """Objects by store; evicted at once."""
+    """Objects by store; evicted at once.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._keys: dict[str, tuple[Store[Any], set[Any]]] = {}
+    Args:
+        keeps: Evict them too if this process is killed, where the connector can.
+    """
+
+    def __init__(self, *, keeps: bool) -> None:
+        # Reentrant: an owner that the garbage collector drops meanwhile evicts its object.
+        self._lock = threading.RLock()
+        self._keeps = keeps
+        self._keys: dict[str, tuple[Store[Any], Keeper | None, set[Any]]] = {}
+        self._is_over = False
+        self._pid = os.getpid()
 
     def add(self, store: Store[Any], keys: tuple[Any, ...]) -> None:
         with self._lock:
-            self._keys.setdefault(store.name, (store, set()))[1].update(keys)
+            _check_running(self._is_over)
+            if store.name not in self._keys:
+                keeper = keeper_of(store.config().connector) if self._keeps else None
+                self._keys[store.name] = store, keeper, set()
+            _, keeper, held = self._keys[store.name]
+            if keeper is not None:
+                keeper.take([key.object_id for key in keys if key not in held])
+            held.update(keys)
 
     def evict(self, *, close_stores: bool) -> None:
+        """Evict all that can be, and then say what could not be."""
+        if self._pid != os.getpid():
+            return  # a forked child: its parent evicts them
         with self._lock:
+            self._is_over = True
             held = list(self._keys.values())
             self._keys.clear()
-        for store, keys in held:
+        problems: list[Exception] = []
+        for store, keeper, keys in held:
             for key in keys:
-                store.evict(key)
+                try:
+                    evict_key(key, store.config(), store, keeper)
+                except Exception as error:  # noqa: BLE001 raised below, when the others are gone
+                    problems.append(error)
             if close_stores:
                 store.close()
+        if problems:
+            raise problems[0]
 
 
 class ContextLifetime:
-    """Ends with a `with` block, or when it is closed.
+    """Ends with a `with` block, or when it is closed; in a depot, at the latest with its process.
+
+    A forked child has a copy, which evicts nothing.
 
     Args:
         store: Where the objects are whose store is not told.
         name: What to call it.
     """
 
+    _goes_with_its_process = True
+
     def __init__(self, store: Store[Any], *, name: str | None = None) -> None:
         self.store = store
         self.name = name or str(uuid.uuid4())
-        self._held = _Held()
+        self._held = _Held(keeps=self._goes_with_its_process)
         self._done = False
 
     def __enter__(self) -> Self:
@@ -146,6 +178,8 @@ class LeaseLifetime(ContextLifetime):
         name: See `ContextLifetime`.
     """
 
+    _goes_with_its_process = False  # others may count on the moment that was told
+
     def __init__(
         self, store: Store[Any], expiry: datetime | timedelta | float, *, name: str | None = None
     ) -> None:
@@ -188,7 +222,7 @@ class LeaseLifetime(ContextLifetime):
 
 
 class StaticLifetime:
-    """Ends with the process. There is one."""
+    """Ends with the process, in a depot also if that is killed. There is one."""
 
     name = "static"
     _instance: StaticLifetime | None = None
@@ -199,7 +233,7 @@ class StaticLifetime:
         """Return the one, made when it is wanted first."""
         if cls._instance is None:
             made = super().__new__(cls)
-            made._held = _Held()
+            made._held = _Held(keeps=True)
             made._done = False
             cls._instance = made
             register_lifetime_atexit(made, close_stores=True)

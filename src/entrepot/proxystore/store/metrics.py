@@ -69,8 +69,13 @@ class StoreMetrics:
     """What was counted of the objects of a store."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.forget_threads()
         self._metrics: dict[Hashable, Metrics] = {}
+
+    def forget_threads(self) -> None:
+        """Forget who is at work here: in a forked child, where there is nobody else."""
+        # Reentrant: an owner that the garbage collector drops meanwhile evicts its object.
+        self._lock = threading.RLock()
 
     def add_attribute(self, name: str, key: Any, value: Any) -> None:
         """Note something of an object."""

@@ -1,6 +1,7 @@
 """Owned proxies, and borrows of them: the rules of Rust, for objects of a store.
 
-An object has one owner, which evicts it when it is dropped. The owner lends it: to many who
+An object has one owner, which evicts it when it is dropped, and when its process ends: in a
+depot, also when that is killed. The owner lends it: to many who
 read (`borrow`), or to one who may change it (`mut_borrow`, `update`). A reference that is
 pickled goes to whoever loads it, and cannot be used here any more; a borrow counts as long as
 its proxy lives here, or until `scopes.submit` finds that it is not needed any more.
@@ -9,17 +10,24 @@ its proxy lives here, or until `scopes.submit` finds that it is not needed any m
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import os
 import weakref
-from functools import partial
-from typing import Any, SupportsIndex, TypeVar, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar, cast
 
+from entrepot.errors import ClosedError, EntrepotError
+from entrepot.proxystore.connectors.keeper import Keeper, keeper_of
 from entrepot.proxystore.proxy import FactoryType, Proxy, extract, get_factory, is_resolved
 from entrepot.proxystore.serialize import SerializerT
 from entrepot.proxystore.store.factory import StoreFactory
-from entrepot.proxystore.store.registry import get_or_create_store, get_store
+from entrepot.proxystore.store.registry import discard_store, get_or_create_store, get_store
 from entrepot.proxystore.store.utils import get_key
+
+if TYPE_CHECKING:
+    from entrepot.proxystore.store.base import Store
+    from entrepot.proxystore.store.config import StoreConfig
 
 __all__ = [
     "BaseRefProxy",
@@ -33,6 +41,7 @@ __all__ = [
     "borrow",
     "clone",
     "end_borrow",
+    "evict_key",
     "into_owned",
     "mut_borrow",
     "update",
@@ -67,7 +76,22 @@ class _Loan:
         self.writers = 0
         self.is_owned = True
         self.is_orphan = False
+        self.store: Store[Any] | None = None
+        """Whose the object is, if it was made here."""
+        self.keeper = keeper_of(factory.store_config.connector)
+        if self.keeper is not None:
+            try:
+                self.keeper.take((factory.key.object_id,))
+            except EntrepotError:  # the depot is full, or not here: it can be used nevertheless
+                self.keeper = None
         _owned.add(self)
+
+    def send_away(self) -> None:
+        """Let whoever loads the owner be it."""
+        self.is_owned = False
+        _owned.discard(self)
+        if self.keeper is not None and self.pid == os.getpid():
+            self.keeper.release((self.factory.key.object_id,))
 
     def drop(self) -> None:
         """Evict the object; when the last borrow ends, if it is lent."""
@@ -88,8 +112,39 @@ class _Loan:
             self.evict()
 
     def evict(self) -> None:
-        """Evict the object, by a store that is not registered for that."""
-        get_or_create_store(self.factory.store_config, register=False).evict(self.factory.key)
+        """Evict the object, also if its store is closed."""
+        evict_key(self.factory.key, self.factory.store_config, self.store, self.keeper)
+
+
+def evict_key(
+    key: Any, store_config: StoreConfig, store: Store[Any] | None, keeper: Keeper | None
+) -> None:
+    """Evict an object, also if its store is closed; leave no store behind that was made for that.
+
+    Args:
+        key: Its key.
+        store_config: What its store is made of.
+        store: The store, if it is at hand.
+        keeper: Who evicts the objects of its connector, if there is somebody.
+    """
+    store = store or get_store(store_config.name)
+    if keeper is not None:
+        keeper.evict((key.object_id,))
+        if store is not None:
+            store.cache.evict(key)
+        return
+    if store is not None:
+        with contextlib.suppress(ClosedError):
+            store.evict(key)
+            return
+    made = get_or_create_store(store_config, register=False)
+    if made is store:
+        made = type(made).from_config(replace(store_config, auto_register=False))
+    try:
+        made.evict(key)
+    finally:
+        if get_store(store_config.name) is not made:
+            discard_store(made)
 
 
 _owned: set[_Loan] = set()
@@ -112,15 +167,14 @@ class _Validity:
 
     def check(self) -> None:
         if self.is_over:
-            raise ReferenceInvalidError(
-                "Reference has been invalidated. This is likely because it was pickled and "
-                "transferred to a different process."
-            )
+            _refuse()
 
 
-def _guarded(validity: _Validity, load: FactoryType[Any]) -> Any:
-    validity.check()
-    return load()
+def _refuse() -> NoReturn:
+    raise ReferenceInvalidError(
+        "Reference has been invalidated. This is likely because it was pickled and "
+        "transferred to a different process."
+    )
 
 
 class BaseRefProxy(Proxy[T]):
@@ -140,7 +194,6 @@ class BaseRefProxy(Proxy[T]):
         self.__ref_loan__ = None
         self.__ref_release__ = None
         self.__ref_validity__ = _Validity()
-        self.__factory__ = partial(_guarded, self.__ref_validity__, self.__factory__)
 
     def __copy__(self) -> Any:
         raise NotImplementedError(_NO_COPY)
@@ -155,8 +208,7 @@ class BaseRefProxy(Proxy[T]):
         kind: Any = type(self)  # isinstance() would want the object
         loan = self.__ref_loan__
         if loan is not None and kind is OwnedProxy:
-            loan.is_owned = False  # whoever loads it is the owner
-            _owned.discard(loan)
+            loan.send_away()
         return _make_reference, (kind.__name__, *state)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
@@ -217,6 +269,7 @@ def invalidate(proxy: BaseRefProxy[Any]) -> None:
     """Let a reference be of no use here any more."""
     proxy.__ref_validity__.is_over = True
     proxy.__proxy_default_class__ = None
+    proxy.__factory__ = _refuse
     if is_resolved(proxy):
         del proxy.__wrapped__
 
@@ -228,12 +281,15 @@ def end_borrow(proxy: RefProxy[Any] | RefMutProxy[Any]) -> None:
         proxy.__ref_release__()
 
 
-def into_owned(proxy: Proxy[T], *, populate_target: bool = True) -> OwnedProxy[T]:
+def into_owned(
+    proxy: Proxy[T], *, populate_target: bool = True, store: Store[Any] | None = None
+) -> OwnedProxy[T]:
     """Return the owner of the object of a proxy. There must be no other.
 
     Args:
         proxy: A proxy of a store.
         populate_target: Let the owner hold the object, if the proxy does.
+        store: The store of the proxy; by default the one that is registered by its name.
 
     Raises:
         ProxyStoreFactoryError: The proxy is none of a store.
@@ -242,7 +298,9 @@ def into_owned(proxy: Proxy[T], *, populate_target: bool = True) -> OwnedProxy[T
     if type(proxy) is not Proxy:
         raise ValueError("Only a base proxy can be converted into an owned proxy.")
     get_key(proxy)  # which says whether it is one of a store
-    return _derived(OwnedProxy, proxy, populate_target)
+    owner = _derived(OwnedProxy, proxy, populate_target)
+    owner.__ref_loan__.store = store
+    return owner
 
 
 def borrow(proxy: OwnedProxy[T], *, populate_target: bool = True) -> RefProxy[T]:

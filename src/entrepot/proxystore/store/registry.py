@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import weakref
 from collections.abc import Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from entrepot.proxystore.proxy import Proxy, get_factory
@@ -15,15 +18,20 @@ if TYPE_CHECKING:
     from entrepot.proxystore.store.config import StoreConfig
 
 __all__ = [
+    "discard_store",
     "get_or_create_store",
     "get_store",
+    "note_store",
     "register_store",
     "store_registration",
     "unregister_store",
 ]
 
 _stores: dict[str, Store[Any]] = {}
+_made: weakref.WeakSet[Store[Any]] = weakref.WeakSet()
 _lock = threading.RLock()
+_making: dict[str, threading.RLock] = {}  # pyright: ignore[reportInvalidTypeForm] a function, says the stub
+"""Who makes the store of a name: one thread, while others find, and make, those of other names."""
 
 
 def get_store(val: str | Proxy[Any]) -> Store[Any] | None:
@@ -56,13 +64,49 @@ def get_or_create_store(store_config: StoreConfig, *, register: bool = True) -> 
     """
     from entrepot.proxystore.store.base import Store
 
-    with _lock:
-        store = _stores.get(store_config.name)
-        if store is None:
-            store = Store[Any].from_config(store_config)
-            if register:
-                _stores.setdefault(store.name, store)
+    store = _stores.get(store_config.name)  # not behind one that is being made
+    if store is not None:
         return store
+    with _lock:
+        making = _making.setdefault(store_config.name, threading.RLock())
+    with making:
+        store = _stores.get(store_config.name)
+        if store is not None:
+            return store
+        made = Store[Any].from_config(replace(store_config, auto_register=False))
+        if not register:
+            return made
+        made.auto_register = store_config.auto_register
+        with _lock:
+            store = _stores.setdefault(made.name, made)
+    if store is not made:  # somebody registered one meanwhile
+        discard_store(made)
+    return store
+
+
+def discard_store(store: Store[Any]) -> None:
+    """Close a store that was made for a moment, and clear nothing."""
+    with contextlib.suppress(TypeError):  # a connector whose close() takes nothing
+        store.close(clear=False)
+        return
+    store.close()
+
+
+def note_store(store: Store[Any]) -> None:
+    """Let a store know when it is in a forked child."""
+    _made.add(store)
+
+
+def _after_fork() -> None:
+    """Make locks anew: who held them in the parent is not here."""
+    global _lock  # noqa: PLW0603 of the process
+    _lock = threading.RLock()
+    _making.clear()
+    for store in list(_made):
+        store.forget_threads()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def register_store(store: Store[Any], exist_ok: bool = False) -> None:
