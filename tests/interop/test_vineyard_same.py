@@ -317,3 +317,21 @@ def test_shared_memory_is_written_frozen_and_read(subject: Subject) -> None:
         True,
         b"x",
     ]
+
+
+def test_a_global_object_holds_no_global_one(subject: Subject) -> None:
+    vineyard, client, _ = subject
+
+    def make(is_global: bool, member: Any) -> Any:
+        meta = vineyard.ObjectMeta()
+        meta["typename"] = "T"
+        meta.set_global(is_global)
+        meta.add_member("a", member)
+        return client.create_metadata(meta)
+
+    outer = make(True, client.put(5))
+    assert outer.isglobal
+    for member in (outer, outer.id):
+        with pytest.raises(vineyard._C.GlobalObjectInvalidException):
+            make(True, member)
+    assert make(False, outer)["a"].isglobal

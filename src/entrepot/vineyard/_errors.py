@@ -87,6 +87,7 @@ CODES: dict[int, type[VineyardException]] = {
 InvalidException = CODES[1]
 TypeErrorException = CODES[3]
 IOErrorException = CODES[4]
+NotImplementedException = CODES[6]
 AssertionFailedException = CODES[7]
 UserInputErrorException = CODES[8]
 ObjectExistsException = CODES[11]
@@ -102,6 +103,7 @@ StreamDrainedException = CODES[42]
 StreamFailedException = CODES[43]
 InvalidStreamStateException = CODES[44]
 StreamOpenedException = CODES[45]
+GlobalObjectInvalidException = CODES[51]
 
 
 def from_code(code: int, message: str) -> VineyardException:

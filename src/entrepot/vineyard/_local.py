@@ -31,6 +31,7 @@ from entrepot.layers.patterns import matcher
 from entrepot.layers.tier import load
 from entrepot.vineyard._errors import (
     ConnectionErrorException,
+    GlobalObjectInvalidException,
     InvalidException,
     MetaTreeSubtreeNotExistsException,
     NotEnoughMemoryException,
@@ -233,8 +234,23 @@ class LocalStore(LocalStreams):
         if has_whole(part):
             return Leaf(values.encode(part.whole))
         part.check()
+        if part.isglobal:
+            self._check_flat(part)
         members = {name: self._part(member) for name, member in part.members().items()}
         return Node(part.typename, part.own_fields(), members)
+
+    def _check_flat(self, part: ObjectMeta) -> None:
+        """Refuse what is global in something global."""
+        for name, member in part.members().items():
+            if isinstance(member, ObjectID):
+                found = self.fetch([int(member)], buffers=False).get(int(member))
+                is_global = found is not None and found.isglobal
+            else:
+                is_global = isinstance(member, ObjectMeta) and member.isglobal
+            if is_global:
+                raise GlobalObjectInvalidException(
+                    f"Global object cannot have nested structure: its member {name!r} is global"
+                )
 
     def _blob_part(self, blob: NewBlob) -> Leaf | int:
         if not blob.nbytes:

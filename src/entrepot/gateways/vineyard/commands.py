@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from entrepot.errors import EntrepotError
 from entrepot.vineyard._errors import (
     CODES,
+    AssertionFailedException,
     ConnectionErrorException,
     InvalidException,
     MetaTreeInvalidException,
+    MetaTreeSubtreeNotExistsException,
+    NotImplementedException,
     VineyardException,
     translated,
 )
@@ -134,7 +137,7 @@ def _made(content: Any) -> ObjectMeta:
         elif key not in ("id", "signature"):
             meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
     if meta.get("typename") == BLOB:
-        raise CODES[7]("a blob is not made by its metadata")
+        raise AssertionFailedException("a blob is not made by its metadata")
     return meta
 
 
@@ -179,7 +182,7 @@ def persist(session: Session, request: Json) -> Json:
     """Mark an object as to be kept."""
     id = id_field(request, "id")
     if id & BLOB_BIT:
-        raise CODES[7]("blobs cannot be persisted")
+        raise AssertionFailedException("blobs cannot be persisted")
     session.store.persist(id)
     return {}
 
@@ -188,7 +191,7 @@ def if_persist(session: Session, request: Json) -> Json:
     """Tell whether an object was persisted."""
     id = id_field(request, "id")
     if not id & BLOB_BIT and not session.store.exists(id):
-        raise CODES[27](f"there is no object {text_id(id)}")
+        raise MetaTreeSubtreeNotExistsException(f"there is no object {text_id(id)}")
     return {"persist": session.store.is_persistent(id)}
 
 
@@ -206,7 +209,7 @@ def shallow_copy(session: Session, request: Json) -> Json:
     """Store an object again under a new id."""
     id = id_field(request, "id")
     if id & BLOB_BIT:
-        raise CODES[7]("blobs cannot be copied")
+        raise AssertionFailedException("blobs cannot be copied")
     return {"target_id": session.store.shallow_copy(id, field(request, "extra", dict, {}))}
 
 
@@ -299,7 +302,7 @@ def open_stream(session: Session, request: Json) -> Json:
     """Open a stream."""
     mode = {1: "r", 2: "w"}.get(field(request, "mode", int))
     if mode is None:
-        raise CODES[7]("a stream is opened to read (1) or to write (2)")
+        raise AssertionFailedException("a stream is opened to read (1) or to write (2)")
     id = id_field(request, "object_id")
     session.store.open_stream(id, mode)
     session.streams.add((id, mode))
@@ -370,7 +373,7 @@ def nothing(session: Session, request: Json) -> Json:
 
 def refuse(session: Session, request: Json) -> Json:
     """Refuse what this server does not do."""
-    raise CODES[6](f"this server does not do that: {request['type']}")
+    raise NotImplementedException(f"this server does not do that: {request['type']}")
 
 
 def register(session: Session, request: Json) -> Json:

@@ -12,7 +12,11 @@ from entrepot.errors import EntrepotError
 from entrepot.gateways.vineyard import commands, remote, shared
 from entrepot.gateways.vineyard.commands import error_reply, field
 from entrepot.layers.objects.assembly import BlobDraft
-from entrepot.vineyard._errors import CODES, InvalidException, ObjectNotExistsException
+from entrepot.vineyard._errors import (
+    InvalidException,
+    NotImplementedException,
+    ObjectNotExistsException,
+)
 from entrepot.vineyard._local import LocalStore
 from entrepot.vineyard._wire import Connection, FrameError
 
@@ -96,7 +100,9 @@ class Session:
         if sends is None or name == kind:
             raise InvalidException(f"Got unexpected command: {kind}")
         if self.is_tcp and name in shared.COMMANDS:
-            raise CODES[6](f"{kind} is for clients on the same machine: connect to the IPC socket")
+            raise NotImplementedException(
+                f"{kind} is for clients on the same machine: connect to the IPC socket"
+            )
         sends(self, request)
 
     def slices(self) -> Iterator[float]:

@@ -19,10 +19,10 @@ from entrepot.gateways.vineyard.commands import (
 from entrepot.gateways.vineyard.payloads import MEMORY, NOWHERE, created, got, payload
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import (
-    CODES,
     InvalidException,
     ObjectNotExistsException,
     ObjectNotSealedException,
+    ObjectSealedException,
     VineyardException,
 )
 from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, text_id
@@ -152,7 +152,7 @@ def _unsealed(session: Session, id: int) -> BlobDraft:
     if draft is not None:
         return draft
     if session.store.exists(id):
-        raise CODES[13](f"the blob {text_id(id)} is sealed")
+        raise ObjectSealedException(f"the blob {text_id(id)} is sealed")
     raise _missing(id)
 
 
