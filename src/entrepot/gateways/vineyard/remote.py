@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from entrepot.gateways.vineyard.commands import blobs_asked, field, sizes_field
 from entrepot.gateways.vineyard.payloads import created, got, payload
+from entrepot.vineyard._errors import NotImplementedException
 from entrepot.vineyard._ids import EMPTY_BLOB
 
 if TYPE_CHECKING:
@@ -22,12 +23,20 @@ Json = dict[str, Any]
 
 def create_remote_buffer(session: Session, request: Json) -> None:
     """Receive one blob."""
+    _check_plain(request)
     _receive(session, sizes_field({"sizes": [field(request, "size", int)]}), is_list=False)
 
 
 def create_remote_buffers(session: Session, request: Json) -> None:
     """Receive several blobs."""
+    _check_plain(request)
     _receive(session, sizes_field(request), is_list=True)
+
+
+def _check_plain(request: Json) -> None:
+    """Refuse compression, which the greeting did not offer: the bytes would be misread."""
+    if field(request, "compress", bool, False):
+        raise NotImplementedException("this server does not compress: send 'compress': false")
 
 
 def _receive(session: Session, sizes: list[int], *, is_list: bool) -> None:
@@ -59,6 +68,7 @@ def _receive(session: Session, sizes: list[int], *, is_list: bool) -> None:
 
 def get_remote_buffers(session: Session, request: Json) -> None:
     """Send blobs; one that is missing is an error, and no bytes are sent."""
+    _check_plain(request)
     bodies: list[memoryview] = []
     payloads: list[Json] = []
     for id in blobs_asked(request):
