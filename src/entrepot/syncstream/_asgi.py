@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
 from entrepot import settings
+from entrepot.errors import EntrepotError
 from entrepot.layers.lines import Lines
-from entrepot.syncstream._contract import Answer, Asked, answer, answer_refusal
+from entrepot.syncstream._contract import Answer, Asked, answer, answer_refusal, refusal_of
 
 __all__ = ["App", "Served"]
 
@@ -17,6 +18,12 @@ Message: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
 Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
 App: TypeAlias = "Callable[[Message, Receive, Send], Awaitable[None]]"
+
+
+def _path_of(scope: Message) -> str:
+    """Return the path of a request, without that under which all is mounted, if it has it."""
+    path, root = scope.get("path", ""), scope.get("root_path", "").rstrip("/")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
 
 
 class Served:
@@ -29,7 +36,7 @@ class Served:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request, or have it answered."""
-        is_state = self._routes.get(scope.get("path", "")) if scope["type"] == "http" else None
+        is_state = self._routes.get(_path_of(scope)) if scope["type"] == "http" else None
         if is_state is None:
             await self._app(scope, receive, send)
             return
@@ -65,7 +72,10 @@ class Served:
         asked = Asked(
             scope["method"], is_state, query, b"".join(pieces), next(kinds, b"").decode("latin-1")
         )
-        lines = self._lines()
+        try:
+            lines = self._lines()
+        except EntrepotError as error:
+            return answer_refusal(refusal_of(error), str(error))
         if lines.persistent:
             return await asyncio.to_thread(answer, lines, asked)
         return answer(lines, asked)

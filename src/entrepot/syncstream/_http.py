@@ -8,7 +8,7 @@ import math
 import threading
 from collections.abc import Mapping
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from entrepot.errors import EntrepotError, LimitError, UnavailableError
 
@@ -57,7 +57,7 @@ class Client:
             raise LimitError(f"{address!r:.100} is no address of a buffer", "http://HOST:PORT/NAME")
         self._is_https = parts.scheme == "https"
         self._host, self._port = host, port
-        self.path = parts.path
+        self.path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
         self.timeout = timeout
         self._connection: http.client.HTTPConnection | None = None
         self._has_answered = False

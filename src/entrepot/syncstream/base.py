@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict, TypeGuard, cast
 
@@ -45,8 +46,11 @@ def is_serialized_grouped_message(data: object) -> TypeGuard[SerializedMessage]:
     return bool(found.get("/is_syncsdata")) and found.get("/type") == "GroupedMessage"
 
 
+@dataclasses.dataclass(init=False, repr=False, eq=False)
 class GroupedMessage:
     """A message of several lines: a warning or an error with its traceback, or just lines.
+
+    Flask makes JSON of it, as of any dataclass.
 
     Args:
         data: None, a text, several texts, or an error or warning.
@@ -55,12 +59,15 @@ class GroupedMessage:
         TypeError: It is none of these.
     """
 
+    type: str
+    """`str`, `warning` or `error`."""
+    data: tuple[str, ...]
+
     def __init__(
         self, data: str | Sequence[str] | BaseException | GroupedMessage | None = None
     ) -> None:
         self.type = "str"
-        """`str`, `warning` or `error`."""
-        self.data: tuple[str, ...] = ()
+        self.data = ()
         if data is None:
             return
         if isinstance(data, GroupedMessage):

@@ -19,17 +19,16 @@ from typing import Final
 
 from entrepot.errors import TypeMismatchError
 from entrepot.layers.lines.texts import clean
-from entrepot.syncstream._streams import Redirecting, checked_maxlen, checked_size
+from entrepot.syncstream._streams import Forking, Redirecting, checked_maxlen, checked_size
 from entrepot.syncstream.base import GroupedMessage, is_end_line_break
 
 __all__ = ["LineFileBuffer"]
 
 _locks: Final[dict[Path, threading.RLock]] = {}
 """Locks of files hold off other processes, not other threads of this one."""
-_locks_lock: Final = threading.Lock()
 
 
-class LineFileBuffer(Redirecting):
+class LineFileBuffer(Forking, Redirecting):
     """A buffer of the last lines, in files.
 
     Args:
@@ -51,6 +50,11 @@ class LineFileBuffer(Redirecting):
         self.maxlen = checked_maxlen(maxlen)
         self.tmp_id = str(tmp_id)
         self.file_path.parent.mkdir(parents=True, exist_ok=True)
+        self.hear_of_forks()
+
+    def begin_in_child(self) -> None:
+        """Forget the locks: a thread that is not here may hold them."""
+        _locks.clear()
 
     def _file(self, tail: str) -> Path:
         return self.file_path.with_name(self.file_path.name + tail)
@@ -65,17 +69,17 @@ class LineFileBuffer(Redirecting):
     def _locked(self) -> Generator[None]:
         """Keep other threads, processes and hosts out: by POSIX locks, as on a shared directory."""
         path = self._file(".lock").absolute()
-        with _locks_lock:
-            lock = _locks.setdefault(path, threading.RLock())
+        lock = _locks.setdefault(path, threading.RLock())
         with lock, path.open("ab") as file:
             os.lockf(file.fileno(), os.F_LOCK, 0)  # let go with the file
             yield
 
     def _partial(self) -> str:
         try:
-            return self._file(f"-{self.tmp_id}.tmp").read_text("utf-8")
+            raw = self._file(f"-{self.tmp_id}.tmp").read_bytes()
         except FileNotFoundError:
             return ""
+        return raw.decode(errors="replace")  # a full disk may have cut a character
 
     def _set_partial(self, text: str) -> None:
         path = self._file(f"-{self.tmp_id}.tmp")
@@ -86,18 +90,25 @@ class LineFileBuffer(Redirecting):
 
     def parse_lines(self, lines: Sequence[str]) -> None:
         """Take a batch of finished lines; they are moved, and the oldest go."""
-        kept = list(lines)[-self.maxlen :]
-        for number in range(self.maxlen - 1, -1, -1):
-            path = self._file(f"-{number}.log")
-            if number + len(kept) >= self.maxlen:
-                path.unlink(missing_ok=True)
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    path.replace(self._file(f"-{number + len(kept)}.log"))
-        for number, line in enumerate(reversed(kept)):
-            part = self._file(f"-{number}.part")
-            part.write_text(line, "utf-8", newline="")
-            part.replace(self._file(f"-{number}.log"))  # no reader sees half a line
+        kept = list(reversed(list(lines)[-self.maxlen :]))
+        parts = [self._file(f"-{number}.part") for number in range(len(kept))]
+        try:
+            for part, line in zip(parts, kept, strict=True):  # first: this is what may fail
+                part.write_text(line, "utf-8", newline="")
+            for number in range(self.maxlen - 1, -1, -1):
+                path = self._file(f"-{number}.log")
+                if number + len(kept) >= self.maxlen:
+                    path.unlink(missing_ok=True)
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        path.replace(self._file(f"-{number + len(kept)}.log"))
+            for number, part in enumerate(parts):
+                part.replace(self._file(f"-{number}.log"))  # no reader sees half a line
+        except OSError:
+            for part in parts:
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
+            raise
 
     def write(self, data: str, /) -> int:
         """Write a text; return how many characters stand behind its last line break.
@@ -140,8 +151,8 @@ class LineFileBuffer(Redirecting):
             for number in range(self.maxlen):
                 try:
                     found.append(self._file(f"-{number}.log").read_bytes().decode(errors="replace"))
-                except FileNotFoundError:
-                    break
+                except FileNotFoundError:  # or a writer was killed while it moved them
+                    continue
             found.reverse()
             partial = self._partial()
         if partial:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import threading
 import time
-from collections import ChainMap
-from collections.abc import Mapping
+from collections import ChainMap, deque
+from collections.abc import Callable, Hashable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
 import entrepot
 from entrepot import settings
-from entrepot.errors import EntrepotError, LimitError, TypeMismatchError
+from entrepot.errors import ClosedError, EntrepotError, LimitError, TypeMismatchError
 from entrepot.layers.lines.writer import host_name
 from entrepot.syncstream._asgi import App, Served
-from entrepot.syncstream._contract import Asked, answer, answer_refusal, serialized
-from entrepot.syncstream._http import Client, StoppedError
+from entrepot.syncstream._contract import (
+    Answer,
+    Asked,
+    answer,
+    answer_refusal,
+    refusal_of,
+    serialized,
+)
+from entrepot.syncstream._http import Client, ReplyError, StoppedError
 from entrepot.syncstream._shelf import Shelf
 from entrepot.syncstream._streams import (
     ClosedIOError,
+    Forking,
+    Pending,
     Redirecting,
     Stream,
     checked_maxlen,
@@ -34,6 +44,11 @@ _GET_HEADERS: Final = {"Accept": "application/json", "User-Agent": "cainmagi/syn
 _POST_HEADERS: Final = {"Content-Type": "application/json"}
 _RETRY_S: Final = 0.1
 _RETRY_S_MAX: Final = 5.0
+_AT_ONCE_CHARS: Final = settings.LINES_BODY_BYTES_MAX // 16
+"""A character has up to 12 bytes in JSON."""
+_AT_ONCE_CHARS_MIN: Final = 1024
+_TOO_LARGE: Final = 413
+"""Who replies that to a text will do so whenever it comes again."""
 
 
 class LineHostBuffer(Stream):
@@ -65,6 +80,7 @@ class LineHostBuffer(Stream):
         self.api_route = api_route
         self.endpoint = endpoint or api_route.strip("/").replace("/", ".")
         self._shelf = Shelf(checked_maxlen(maxlen), depot, name)
+        self._is_own = name is None
 
     @property
     def maxlen(self) -> int:
@@ -108,7 +124,16 @@ class LineHostBuffer(Stream):
         return Served(cast("App", app), lines=self._lines, route=self.api_route)
 
     def _lines(self) -> Any:
+        if self.closed:
+            raise ClosedError(f"the buffer at {self.api_route} is closed")
         return self._shelf.lines
+
+    def _answer(self, asked: Asked) -> Answer:
+        try:
+            lines = self._lines()
+        except ClosedError as error:
+            return answer_refusal(refusal_of(error), str(error))
+        return answer(lines, asked)
 
     def _view(self, is_state: bool) -> Any:
         def view() -> Any:
@@ -119,9 +144,7 @@ class LineHostBuffer(Stream):
                 found = answer_refusal(413, f"at most {settings.LINES_BODY_BYTES_MAX} bytes")
             else:
                 body, kind = asked.get_data(), asked.content_type or ""
-                found = answer(
-                    self._shelf.lines, Asked(asked.method, is_state, asked.args, body, kind)
-                )
+                found = self._answer(Asked(asked.method, is_state, asked.args, body, kind))
             headers = {"Allow": found.allow} if found.allow else None
             return flask.Response(
                 found.body, found.status, headers, content_type="application/json"
@@ -178,8 +201,11 @@ class LineHostBuffer(Stream):
         self._shelf.lines.resume()
 
     def close(self) -> None:
-        """Drop all lines and refuse further ones; may be repeated."""
-        if not self.closed:
+        """Drop all lines and refuse further ones; may be repeated.
+
+        Lines that have a name in the depot stay there, for others that serve or read them.
+        """
+        if not self.closed and self._is_own:
             self._shelf.lines.clear()
             self._shelf.lines.close()
         super().close()
@@ -228,17 +254,18 @@ class _Caller:
             self._made.close()
 
 
-class LineHostMirror(_Caller, Redirecting):
+class LineHostMirror(Forking, _Caller, Redirecting):
     """What a program on any host writes to; its lines are in a `LineHostBuffer`.
 
     What cannot be sent is kept, up to a bound, and goes with the next line: see `dropped`.
+    Each thread has a line of its own that is not finished, and so has a forked child.
 
     Args:
         address: The URL of the buffer.
         aggressive: Send each piece at once, not when its line is finished.
         timeout: Seconds to wait for a reply; None for ever.
-        patient: Errors of the network are not raised from `write`: a program whose output is
-            redirected goes on.
+        patient: Errors of the network are not raised: a program whose output is redirected
+            goes on, also when it closes the mirror.
 
     Raises:
         TypeError: The address is empty or no text.
@@ -261,12 +288,22 @@ class LineHostMirror(_Caller, Redirecting):
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
-        self._pending = ""
-        self._unsent = ""
-        """What should have been sent, and could not be."""
+        self._pending = Pending()
+        self._unsent: deque[tuple[Hashable, str]] = deque()
+        """What is to be sent, and of which thread."""
         self._retry_s = self._retry_at = 0.0
-        self._writer: tuple[int, str] = (0, "")
+        self._id = os.urandom(8).hex()
+        self._writers: dict[Hashable, str] = {}
+        """What threads are called that have a partial line there, as far as we know."""
+        self._count = 0
+        self._at_once = _AT_ONCE_CHARS
         self._knows_writers: bool | None = None
+        self.hear_of_forks()
+
+    def begin_in_child(self) -> None:
+        """Begin anew: what waits is the parent's, and a thread of it may hold the lock."""
+        self.dropped = 0
+        self._begin()
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -299,27 +336,42 @@ class LineHostMirror(_Caller, Redirecting):
         if self.closed:
             return
         with self._lock:
-            state = self._get_state("closed")
-            self._knows_writers = state.get("writers") is True
+            try:
+                self._check_states()
+            except (EntrepotError, OSError):
+                self._fall_back()
+                if not self.patient:
+                    raise
+
+    def _check_states(self) -> None:
+        state = self._get_state("closed")
+        self._knows_writers = state.get("writers") is True
         if state.get("data"):
             raise _stop()
 
-    def _message(self, kind: str, data: Any = None) -> dict[str, Any]:
+    def _message(self, kind: str, data: Any = None, writer: str = "") -> dict[str, Any]:
         message: dict[str, Any] = {"type": kind}
         if data is not None:
             message["data"] = data
         if self._knows_writers:
-            pid = os.getpid()
-            if self._writer[0] != pid:
-                self._writer = (pid, f"{host_name()}-{pid}-{os.urandom(8).hex()}")
-            message.update(writer=self._writer[1], host=host_name(), pid=pid)
+            writer = writer or self._writer_of(self._pending.key)
+            message.update(writer=writer, host=host_name(), pid=os.getpid())
         return message
+
+    def _writer_of(self, key: Hashable) -> str:
+        name = self._writers.get(key)
+        if name is None:
+            self._count += 1
+            name = f"{host_name()}-{os.getpid()}-{self._id}-{self._count}"
+            self._writers[key] = name
+        return name
 
     def write(self, data: str, /) -> int:
         """Write a text; return how many characters it has.
 
         Raises:
-            ConnectionError: The buffer cannot be reached, or refuses; the text is kept.
+            ConnectionError: The buffer cannot be reached, or refuses; the text is kept, unless
+                it would never be taken.
             OSError: The mirror is closed.
             StopIteration: The mirrors were told to stop; the text is not taken.
             TypeError: It is no text.
@@ -331,45 +383,113 @@ class LineHostMirror(_Caller, Redirecting):
         with self._lock:
             is_whole = is_end_line_break(data) or len(data.splitlines()) > 1
             sends = bool(data) and (self.aggressive or is_whole)
-            if self.patient and (self._unsent and time.monotonic() < self._retry_at):
+            if self.patient and time.monotonic() < self._retry_at:
                 self._keep_for_later(data, sends)
                 return len(data)
             try:
                 if not sends or not self._knows_writers:
-                    self.check_states()
-                if not sends:
-                    self._pending += data
-                    return len(data)
-                self._send(self._pending + data)
-                self._pending = ""
-            except StoppedError as error:
-                raise _stop() from error
+                    self._check_states()
             except (EntrepotError, OSError):
-                self._retry_s = min(max(2 * self._retry_s, _RETRY_S), _RETRY_S_MAX)
-                self._retry_at = time.monotonic() + self._retry_s
+                self._fall_back()
                 self._keep_for_later(data, sends)
                 if not self.patient:
                     raise
+                return len(data)
+            if not sends:
+                self._pending.text += data
+            else:
+                self._send(data)
         return len(data)
 
-    def _keep_for_later(self, data: str, sends: bool) -> None:
-        room = settings.LINES_QUEUE_CHARS_MAX - len(self._unsent) - len(self._pending)
-        if len(data) > room:
-            self.dropped += len(data)
-        elif sends:
-            self._unsent += self._pending + data
-            self._pending = ""
-        else:
-            self._pending += data
+    def _fall_back(self) -> None:
+        self._retry_s = min(max(2 * self._retry_s, _RETRY_S), _RETRY_S_MAX)
+        self._retry_at = time.monotonic() + self._retry_s
 
-    def _send(self, text: str, *, stops: bool = True) -> None:
-        """Send what was kept, and a text."""
-        whole = self._unsent + text
-        message = self._message("str", {"value": whole})
-        if stops and self._knows_writers:
-            message["stops"] = True
-        self._post(message)
-        self._unsent, self._retry_s = "", 0.0
+    def _keep_for_later(self, data: str, sends: bool) -> None:
+        if sends:
+            self._queue(data)
+            self._bound()
+        elif self._waiting() + len(data) > settings.LINES_QUEUE_CHARS_MAX:
+            self.dropped += len(data)
+        else:
+            self._pending.text += data
+
+    def _waiting(self) -> int:
+        return sum(len(text) for _, text in self._unsent) + len(str(self._pending))
+
+    def _queue(self, data: str) -> None:
+        """Have what this thread has, and a text, wait to be sent."""
+        self._unsent.append((self._pending.key, self._pending.text + data))
+        self._pending.text = ""
+
+    def _bound(self) -> None:
+        """Drop the latest of what waits, where it is too much."""
+        excess = self._waiting() - settings.LINES_QUEUE_CHARS_MAX
+        while excess > 0 and self._unsent:
+            key, text = self._unsent.pop()
+            self.dropped += len(text)
+            excess -= len(text)
+            for at in range(len(self._unsent) - 1, -1, -1):  # what comes next is no end of that
+                if self._unsent[at][0] is key:
+                    before = self._unsent[at][1]
+                    if not is_end_line_break(before):
+                        self._unsent[at] = key, before + "\n"
+                    break
+
+    def _send(self, data: str, *, stops: bool = True) -> None:
+        """Send what waits, and then what this thread has, and a text."""
+        pending = self._pending.text
+        self._queue(data)
+        if self.patient and time.monotonic() < self._retry_at:
+            self._bound()
+            return
+        try:
+            self._send_unsent(stops=stops)
+        except StoppedError as error:
+            key, text = self._unsent.pop()  # nothing was sent, of what waited neither
+            kept = text[: len(text) - len(pending) - len(data)]
+            if kept:
+                self._unsent.append((key, kept))
+            self._pending.text = pending
+            raise _stop() from error
+        except (EntrepotError, OSError):
+            self._fall_back()
+            self._bound()
+            if not self.patient:
+                raise
+
+    def _send_unsent(self, *, stops: bool = False) -> None:
+        joined: deque[tuple[Hashable, str]] = deque()
+        for key, text in self._unsent:
+            # The original knows nobody, and cuts nothing.
+            goes_on = joined and (joined[-1][0] is key or not self._knows_writers)
+            joined.append((key, joined.pop()[1] + text if goes_on else text))
+        self._unsent = joined
+        while joined:
+            key, text = joined[0]
+            piece = text[: self._at_once] if self._knows_writers else text
+            message = self._message("str", {"value": piece}, self._writer_of(key))
+            if stops and self._knows_writers:
+                message["stops"] = True
+            try:
+                self._post(message)
+            except ReplyError as error:
+                if error.status != _TOO_LARGE:
+                    raise
+                if self._knows_writers and min(len(text), self._at_once) > _AT_ONCE_CHARS_MIN:
+                    self._at_once = min(len(text), self._at_once) // 2
+                    continue
+                joined.popleft()
+                self.dropped += len(text)
+                raise
+            stops = False  # the rest belongs to what was taken
+            if len(piece) < len(text):
+                joined[0] = key, text[len(piece) :]
+                continue
+            joined.popleft()
+            if is_end_line_break(text):  # no partial line
+                self._writers.pop(key, None)
+        self._retry_s = 0.0
 
     def send_data(self, data: str) -> None:
         """Send a text at once.
@@ -377,9 +497,13 @@ class LineHostMirror(_Caller, Redirecting):
         Raises:
             ConnectionError: The buffer cannot be reached, or refuses.
         """
-        if not self.closed:
+        if not self.closed and data:
             with self._lock:
-                self._send(data, stops=False)
+                pending, self._pending.text = self._pending.text, ""
+                try:
+                    self._send(data, stops=False)
+                finally:
+                    self._pending.text = pending
 
     def read(self, size: int | None = None, /) -> str:
         """Return the text that waits, or its last characters.
@@ -388,7 +512,7 @@ class LineHostMirror(_Caller, Redirecting):
             OSError: The mirror is closed.
         """
         self.check_open()
-        waiting = self._unsent + self._pending
+        waiting = "".join(text for _, text in self._unsent) + str(self._pending)
         return waiting if size is None else waiting[-size:] if size > 0 else ""
 
     def clear(self) -> None:
@@ -399,10 +523,11 @@ class LineHostMirror(_Caller, Redirecting):
         """
         self.check_usable()
         with self._lock:
-            self._pending = self._unsent = ""
+            self._pending.clear()
+            self._unsent.clear()
 
     def new_line(self, check: bool = True) -> None:
-        """Finish the line that waits, if there is one.
+        """Finish the line that waits, if this thread has one, and send what could not be sent.
 
         Args:
             check: Raise if the mirrors were told to stop.
@@ -414,13 +539,27 @@ class LineHostMirror(_Caller, Redirecting):
         """
         self.check_usable()
         with self._lock:
-            if not self._pending and not self._unsent:
+            if not self._pending.text and not self._unsent:
                 return
-            if check:
+            if check and not (self.patient and time.monotonic() < self._retry_at):
                 self.check_states()
-            end = "" if self._unsent and not self._pending else "\n"
-            self._send(self._pending + end, stops=False)
-            self._pending = ""
+            if self._pending.text:
+                self._send("\n", stops=False)
+            else:
+                self._try(self._send_unsent)
+
+    def _try(self, do: Callable[[], object]) -> bool:
+        """Do something; tell whether it went well, where errors are not raised."""
+        if self.patient and time.monotonic() < self._retry_at:
+            return False
+        try:
+            do()
+        except (EntrepotError, OSError):
+            self._fall_back()
+            if not self.patient:
+                raise
+            return False
+        return True
 
     def send_eof(self) -> None:
         """Finish the line that waits, and say that this is the end; one may go on.
@@ -432,7 +571,24 @@ class LineHostMirror(_Caller, Redirecting):
         if not self.closed:
             with self._lock:
                 self.new_line()
-                self._post(self._message("close"))
+                self._finish_others()
+                if self._try(lambda: self._post(self._message("close"))):
+                    self._writers.pop(self._pending.key, None)
+
+    def _finish_others(self) -> None:
+        """Send what other threads have, and end their partial lines."""
+        for key, text in self._pending.of_all():
+            if key is not self._pending.key:
+                self._unsent.append((key, text + "\n"))
+                self._pending.drop(key)
+        self._try(self._send_unsent)
+        if self._knows_writers:
+            for key, writer in list(self._writers.items()):
+                message = self._message("close", writer=writer)
+                if key is not self._pending.key and self._try(
+                    functools.partial(self._post, message)
+                ):
+                    del self._writers[key]
 
     def send_error(self, obj_err: Any = None, *, error: Any = None) -> None:
         """Send an error with its traceback.
@@ -456,10 +612,15 @@ class LineHostMirror(_Caller, Redirecting):
         message = GroupedMessage(given).serialize()
         with self._lock:
             self.new_line(check=not isinstance(given, StopIteration))
-            self._post(self._message(kind, message))
+            if not self._try(lambda: self._post(self._message(kind, message))):
+                self.dropped += sum(map(len, message["data"]))
+            else:
+                self._writers.pop(self._pending.key, None)  # its partial line was ended
 
     def close(self, exc: BaseException | None = None) -> None:
         """Send the end, or an error, and refuse further texts; may be repeated.
+
+        A patient mirror is closed in any case; what it could not send is counted as dropped.
 
         Raises:
             ConnectionError: That could not be sent; the mirror stays open.
@@ -467,10 +628,16 @@ class LineHostMirror(_Caller, Redirecting):
         if self.closed:
             return
         with self._lock:
+            self._retry_at = 0.0  # once more
             if exc is None:
                 self.send_eof()
             else:
+                self._finish_others()
                 self.send_error(exc)
+            if self.patient:
+                self.dropped += self._waiting()
+                self._pending.clear()
+                self._unsent.clear()
             self._hang_up()
         super().close()
 
@@ -484,7 +651,7 @@ class LineHostMirror(_Caller, Redirecting):
         self.close(error)
 
 
-class LineHostReader(_Caller):
+class LineHostReader(Forking, _Caller):
     """Reads a `LineHostBuffer` from any host.
 
     Args:
@@ -498,6 +665,7 @@ class LineHostReader(_Caller):
     def __init__(self, address: str, timeout: float | None = None) -> None:
         self._set_address(address, timeout)
         self._lock = threading.RLock()
+        self.hear_of_forks()
 
     @property
     def headers(self) -> ChainMap[str, str]:

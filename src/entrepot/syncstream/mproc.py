@@ -213,14 +213,17 @@ class LineProcBuffer(Forking, Stream):
             OSError: The buffer is closed.
         """
         self.check_open()
+        return self._receive()
+
+    def _receive(self) -> bool:
         try:
-            return self._receive()
+            return self._receive_open()
         except ClosedError:
             if self.closed:  # by another thread
                 return False
             raise
 
-    def _receive(self) -> bool:
+    def _receive_open(self) -> bool:
         lines, rolls = self._shelf.lines, self._rolls.lines
         bells = [BUFFER.str(lines.name), BUFFER.str(rolls.name)]
         while True:
@@ -241,8 +244,13 @@ class LineProcBuffer(Forking, Stream):
             lines.engine.wait(bells, seen)
 
     def wait(self) -> None:
-        """Wait until all workers have said goodbye, or are dead."""
-        while self.receive():
+        """Wait until all workers have said goodbye, or are dead, or the buffer is closed.
+
+        Raises:
+            OSError: The buffer was closed before.
+        """
+        self.check_open()
+        while self._receive():
             pass
 
     def stop_all_mirrors(self) -> None:
@@ -456,7 +464,9 @@ class LineProcMirror(Forking, Redirecting):
     def _check_stop(self) -> None:
         self._sign()
         raw = self._lines.engine.get(self._key)
-        if raw is not None and decode_buffer(raw).is_stopped:
+        if raw is None:
+            raise _gone()
+        if decode_buffer(raw).is_stopped:
             raise StopIteration(_STOP)
 
     def write(self, data: str, /) -> int:

@@ -16,6 +16,7 @@ import pytest
 
 import entrepot
 from entrepot import syncstream
+from entrepot.errors import ClosedError
 from entrepot.syncstream import (
     GroupedMessage,
     LineBuffer,
@@ -185,6 +186,79 @@ def test_a_wait_goes_on_when_a_worker_is_killed(depot: entrepot.Depot) -> None:
     buffer.close()
 
 
+def test_threads_and_children_of_a_worker_are_no_workers(depot: entrepot.Depot) -> None:
+    buffer = LineProcBuffer(10, depot=depot)
+    worker = run_worker(
+        buffer.mirror,
+        "import threading\n"
+        "m.write('half')\n"
+        "thread = threading.Thread(target=print, args=('thread',), kwargs={'file': m})\n"
+        "thread.start(); thread.join()\n"
+        "child = os.fork()\n"
+        "if not child: print('child', file=m); os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "m.close()",
+    )
+    other = buffer.mirror
+    other.write("other\n")
+    assert worker.wait() == 0
+    depot.collect()
+    while buffer.n_mirrors > 1:
+        assert buffer.receive(), "all are said to have gone"
+    assert sorted(shown(buffer.read())) == ["child", "half", "other", "thread"]
+    other.write("goes on\n")
+    other.close()
+    buffer.wait()
+    assert buffer.n_mirrors == 0
+    assert shown(buffer.read(1)) == ["goes on"]
+    buffer.close()
+
+
+def test_threads_of_a_mirror_never_mix_their_lines(depot: entrepot.Depot) -> None:
+    buffer = LineProcBuffer(10, depot=depot)
+    mirror = buffer.mirror
+    mirror.write("main ")
+    for do in (lambda: mirror.write("left over"), lambda: print("thread", file=mirror)):
+        thread = threading.Thread(target=do)
+        thread.start()
+        thread.join()
+    assert mirror.read() == "main left over"
+    mirror.write("thread\n")
+    assert shown(buffer.read()) == ["thread", "main thread"]
+    mirror.close()
+    assert shown(buffer.read()) == ["thread", "main thread", "left over"]
+    buffer.close()
+
+
+def test_a_mirror_says_in_its_own_words_that_its_buffer_is_closed(depot: entrepot.Depot) -> None:
+    buffer = LineProcBuffer(10, depot=depot)
+    mirror, quiet = buffer.mirror, pickle.loads(pickle.dumps(buffer.mirror))
+    mirror.write("x\n")
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):  # it may be too late to begin
+            buffer.wait()
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    buffer.close()
+    waiter.join()  # or this would never end
+    calls = (
+        lambda: mirror.write("y\n"),
+        lambda: mirror.write("half"),
+        mirror.check_states,
+        mirror.send_eof,
+        lambda: mirror.send_warning(UserWarning("odd")),
+    )
+    for call in calls:
+        with pytest.raises(ClosedError, match="the buffer of this mirror was closed"):
+            call()
+    quiet.close()  # it has nothing to lose
+    for ask in (buffer.receive, buffer.stop_all_mirrors, buffer.reset_states, buffer.force_stop):
+        with pytest.raises(OSError, match="this LineProcBuffer is closed"):
+            ask()
+
+
 def test_mirrors_that_are_told_to_stop_raise(depot: entrepot.Depot) -> None:
     buffer = LineProcBuffer(10, depot=depot)
     mirror = buffer.mirror
@@ -283,6 +357,20 @@ def test_processes_share_the_files_without_losing_lines(tmp_path: Path) -> None:
     lines = LineFileBuffer(os.fspath(tmp_path / "l"), 100).read()
     for name in "ab":
         assert [line for line in lines if line[0] == name] == [f"{name} {i}" for i in range(20)]
+
+
+def test_a_file_buffer_bears_what_killed_writers_and_full_disks_leave(tmp_path: Path) -> None:
+    buffer = LineFileBuffer(tmp_path / "log", 4)
+    buffer.write("0\n1\n2\n")
+    (tmp_path / "log-1.log").unlink()
+    assert buffer.read() == ("0", "2")
+    (tmp_path / "log-tmp.tmp").write_bytes("caf\u00e9".encode()[:-1])
+    buffer.write("\n")
+    assert buffer.read() == ("0", "2", "caf\ufffd")
+    (tmp_path / "log-0.part").mkdir()  # nothing can be written there
+    with pytest.raises(OSError, match="log-0"):
+        buffer.write("lost\n")
+    assert buffer.read() == ("0", "2", "caf\ufffd")
 
 
 def test_a_file_buffer_without_a_path_is_refused() -> None:

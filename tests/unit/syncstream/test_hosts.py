@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import pickle
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,7 +20,13 @@ import entrepot
 from entrepot import settings
 from entrepot.gateways.http.server import HttpGateway
 from entrepot.layers import access
-from entrepot.syncstream import LineHostBuffer, LineHostMirror, LineHostReader, webtools
+from entrepot.syncstream import (
+    GroupedMessage,
+    LineHostBuffer,
+    LineHostMirror,
+    LineHostReader,
+    webtools,
+)
 from entrepot.syncstream._contract import Asked, answer
 from support.http_server import DROP, HttpServer, Reply
 
@@ -178,6 +187,106 @@ def test_a_patient_mirror_never_raises_and_counts_what_it_drops(
         for _ in range(5):
             mirror.write("1234\n")
     assert (mirror.read(), mirror.dropped) == ("1234\n1234\n", 15)
+
+
+def test_a_patient_mirror_lets_the_program_end_and_counts_what_is_lost() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/l"
+    with LineHostMirror(address, patient=True) as mirror:
+        print("lost")
+    assert mirror.closed
+    assert mirror.dropped == len("lost\n")
+    mirror = LineHostMirror(address, patient=True)
+    for call in (mirror.check_states, mirror.new_line, mirror.send_eof):
+        call()
+    mirror.send_data("1234")
+    mirror.send_error(ValueError("67"))
+    mirror.close(ValueError("bad"))
+    assert mirror.dropped == len("1234") + len("ValueError: 67") + len("ValueError: bad")
+
+
+def test_threads_of_a_mirror_write_whole_lines(url: str) -> None:
+    with LineHostReader(url) as reader, contextlib.closing(LineHostMirror(url)) as mirror:
+        mirror.write("begin\nmain ")
+        for text in ("thread\n", "left over"):
+            thread = threading.Thread(target=mirror.write, args=(text,))
+            thread.start()
+            thread.join()
+        assert mirror.read() == "left over"
+        mirror.write("goes on\n")
+        mirror.close()
+        assert shown(reader.read()) == ["begin", "thread", "main goes on", "left over"]
+
+
+def test_a_forked_child_begins_anew_also_while_a_thread_sends(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mirror = LineHostMirror(f"http://127.0.0.1:{silent.getsockname()[1]}/l")
+        thread = threading.Thread(target=swallow, args=(mirror,), daemon=True)
+        thread.start()
+        accepted, _ = silent.accept()
+        with accepted:
+            child = os.fork()
+            if not child:
+                with contextlib.suppress(BaseException):
+                    mirror.address = url
+                    mirror.write("child\n")
+                    os._exit(0)
+                os._exit(1)
+            assert os.waitpid(child, 0)[1] == 0
+        thread.join()
+    other = LineHostMirror(url)
+    other.write("parent ")
+    child = os.fork()
+    if not child:
+        other.write("child too\n")
+        os._exit(0)
+    os.waitpid(child, 0)
+    other.write("parent\n")
+    with LineHostReader(url) as reader:
+        assert shown(reader.read()) == ["child", "child too", "parent parent"]
+
+
+def swallow(mirror: LineHostMirror) -> None:
+    """Write to a server that never answers."""
+    with contextlib.suppress(ConnectionError):
+        mirror.write("never sent\n")
+
+
+def test_a_text_that_is_too_large_for_one_request_goes_in_pieces(
+    depot: entrepot.Depot, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "LINES_BODY_BYTES_MAX", 20_000)
+    mirror = LineHostMirror(url)
+    mirror.write("first\n")
+    mirror.write("\U0001f600" * 9000 + "\n")
+    mirror.write("last\n")
+    assert texts_of(depot) == ["first", "\U0001f600" * 9000, "last"]
+    assert (mirror.read(), mirror.dropped) == ("", 0)
+
+
+def test_what_is_refused_as_too_large_does_not_stand_in_the_way() -> None:
+    with HttpServer() as server:
+        mirror = LineHostMirror(f"{server.url}/l", timeout=5)
+        state = Reply(200, b'{"data": false}')
+        server.replies += [state, Reply(413, b'{"message": "too large"}')]
+        with pytest.raises(ConnectionError, match="too large"):
+            mirror.write("large\n")
+        assert (mirror.read(), mirror.dropped) == ("", 6)
+        server.replies += [state]
+        mirror.write("small\n")
+        assert json.loads(server.asked[-1].body)["data"]["value"] == "small\n"
+
+
+def test_the_address_of_a_buffer_may_have_any_letters(
+    depot: entrepot.Depot, gateway: HttpGateway
+) -> None:
+    for name in ("caf\u00e9", "two words", "a%20b"):
+        LineHostMirror(f"http://127.0.0.1:{gateway.port}/lines/{name}").write("x\n")
+    assert depot.list_lines() == ["a b", "caf\u00e9", "two words"]
+
+
+def texts_of(depot: entrepot.Depot) -> list[str]:
+    return [entry.text for entry in depot.lines("train").read().entries]
 
 
 def test_a_host_that_does_not_answer_in_time_is_an_error() -> None:
@@ -403,6 +512,49 @@ def test_routes_and_applications_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(error):
         LineHostBuffer(route, depot=depot).serve(app)
+
+
+def test_a_closed_host_buffer_leaves_lines_of_a_name_to_others(depot: entrepot.Depot) -> None:
+    body = b'{"type": "str", "data": {"value": "x\\n"}}'
+    post = Asked("POST", False, {}, body, "application/json")
+    buffer = LineHostBuffer(name="train", depot=depot)
+    app = pytest.importorskip("flask").Flask("closed")
+    buffer.serve(app)
+    route = "/sync-stream"
+    assert app.test_client().post(route, json=json.loads(body)).status_code == 201
+    buffer.close()
+    assert app.test_client().post(route, json=json.loads(body)).status_code == 410
+    again = LineHostBuffer(name="train", depot=depot)
+    assert answer(depot.lines("train"), post).status == 201
+    assert again.read() == ("x", "x")
+
+
+def test_flask_makes_json_of_what_a_buffer_returns() -> None:
+    flask = pytest.importorskip("flask")
+    message = GroupedMessage(ValueError("bad"))
+    with flask.Flask("items").app_context():
+        reply = flask.jsonify({"items": ("line", message)})
+    assert reply.json == {"items": ["line", {"type": "error", "data": ["ValueError: bad"]}]}
+
+
+@pytest.mark.parametrize(("path", "root"), [("/s", ""), ("/api/s", "/api"), ("/s", "/api/")])
+def test_a_buffer_is_found_under_the_root_of_an_application(
+    depot: entrepot.Depot, path: str, root: str
+) -> None:
+    sent: list[Any] = []
+
+    async def other(*_: Any) -> None:
+        raise AssertionError("the buffer answers")
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "root_path": root, "headers": []}
+    asyncio.run(LineHostBuffer("/s", depot=depot).serve(other)(scope, receive, send))
+    assert sent[0]["status"] == 200
 
 
 def test_a_host_buffer_is_not_written_directly_and_goes_with_its_object(
