@@ -42,6 +42,7 @@ SAYS = {
         "kept: 42",
         "an OwnedProxy of 6000000.0",
     ],
+    "13_proxies_with_parsl": ["objects in the depot: 1"],
     "11_lines_of_many_processes": [
         "a child process speaks",
         "were one line each: True",

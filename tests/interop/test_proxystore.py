@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 import queue
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ from entrepot.proxystore.stream import StreamConsumer, StreamProducer
 from entrepot.proxystore.stream.shims.depot import DepotPublisher, DepotSubscriber
 from support.connectors import KINDS, connector_of, depot_connector
 from support.homes import Home
+from support.tasks import total_of
 
 pytestmark = pytest.mark.interop
 
@@ -244,3 +247,38 @@ def test_a_client_of_dask_passes_arrays_by_proxy(home: Home) -> None:
         for each in (result, *results):
             store.evict(get_key(each))
         assert client.submit(np.sum, store.proxy(np.ones(1_000))).result() == 1_000
+
+
+@pytest.mark.filterwarnings("ignore")  # Parsl's own
+def test_apps_of_parsl_look_at_what_is_in_a_depot(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsl: Any = pytest.importorskip("parsl", reason="pip install parsl")
+    from parsl.concurrent import ParslPoolExecutor
+    from parsl.executors import HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    # It starts its workers by name; they are to find what is called.
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    executor = HighThroughputExecutor(
+        address="127.0.0.1",
+        max_workers_per_node=1,
+        encrypted=False,
+        provider=LocalProvider(init_blocks=1, max_blocks=1),
+    )
+    config = parsl.Config(
+        executors=[executor], run_dir=str(tmp_path / "parsl"), initialize_logging=False
+    )
+    with (
+        depot_connector(home, clear=True) as connector,
+        Store("parsl", connector, register=True) as store,
+        ParslPoolExecutor(config) as pool,
+    ):
+        array = np.ones(50_000)
+        assert pool.submit(total_of, store.proxy(array)).result() == 50_000
+        owning = StoreExecutor(pool, store, ProxyType(np.ndarray), close_store=False)
+        assert list(owning.map(total_of, [array, array * 2])) == [50_000, 100_000]
+        later = store.future()
+        assert pool.submit(later.set_result, [1]).result() is None
+        assert later.proxy() == [1]

@@ -104,7 +104,8 @@ def deserialize(buffer: BytesLike) -> Any:
     how = bytes(view[:_ID_BYTES])
     read = _READERS.get(how)
     if read is None:
-        raise SerializationError(f"Unknown identifier {how.strip()!r} for deserialization.")
+        cut = f" {len(how)} bytes are no object." if len(how) < _ID_BYTES else ""
+        raise SerializationError(f"Unknown identifier {how.strip()!r} for deserialization.{cut}")
     try:
         return read(view[_ID_BYTES:])
     except MemoryError:
@@ -194,7 +195,8 @@ def _parsed(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
 
 def _is_pandas(obj: object) -> bool:
     pandas: Any = sys.modules.get("pandas")
-    return pandas is not None and isinstance(obj, pandas.DataFrame)
+    # Not isinstance(), which would fetch what a proxy stands for.
+    return pandas is not None and issubclass(type(obj), pandas.DataFrame)
 
 
 def _pickled(obj: Any, form: bytes) -> list[bytes | memoryview]:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from entrepot.depot import Depot
 from entrepot.errors import (
     ClosedError,
     ConflictError,
@@ -460,10 +461,70 @@ def test_another_host_reaches_a_container_through_the_gateway(
 
 def test_a_gateway_that_is_not_there_is_said() -> None:
     with (
-        ContainerConnector("users", endpoint="http://127.0.0.1:1", access_key="k") as connector,
+        ContainerConnector("users", endpoint="http://127.0.0.1:1") as connector,
         pytest.raises(ConnectionError),
     ):
         connector.put(b"abc")
+
+
+@pytest.fixture
+def gateway(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Depot, str]]:
+    """A depot, and where its gateway listens."""
+    pytest.importorskip("httptools")
+    from entrepot.gateways.http import HttpGateway
+
+    monkeypatch.delenv("V3IO_ACCESS_KEY", raising=False)
+    monkeypatch.setenv("ENTREPOT_DIR", str(home.root))
+    monkeypatch.setenv("ENTREPOT_DATA", str(home.data))
+    with home.open("64M") as depot:
+        gateway = HttpGateway(depot)
+        gateway.start()
+        yield depot, f"http://127.0.0.1:{gateway.port}"
+        gateway.close()
+
+
+def test_batches_go_over_several_connections(gateway: tuple[Depot, str]) -> None:
+    depot, endpoint = gateway
+    depot.create_container("users")
+    bodies = [bytes([number]) * number * 1000 for number in range(50)]
+    with ContainerConnector("users", endpoint=endpoint, clear=True) as there:
+        keys = there.put_batch(bodies)
+        assert there.get_batch([*keys, ContainerKey("no")]) == [*bodies, None]
+        assert there.get_batch([]) == there.put_batch([]) == []
+    assert list(depot.container("users").list("proxystore/")) == []
+
+
+def test_of_a_batch_that_is_refused_nothing_stays(gateway: tuple[Depot, str]) -> None:
+    depot, endpoint = gateway
+    with ContainerConnector("users", endpoint=endpoint) as there:
+        with pytest.raises(NotFoundError, match="no container 'users'"):
+            there.put_batch([b"a", b"b"])
+        depot.create_container("users")
+        with pytest.raises(TypeError, match="stores bytes"):
+            there.put_batch([b"a", 5])  # pyright: ignore[reportArgumentType] what is refused
+    assert list(depot.container("users").list("")) == []
+
+
+def test_a_container_that_cannot_be_is_said_by_its_name(gateway: tuple[Depot, str]) -> None:
+    for endpoint in (gateway[1], f"depot:{Home.name}"):
+        with (
+            ContainerConnector("no such/name", endpoint=endpoint) as there,
+            pytest.raises((LimitError, NotFoundError), match="no such/name"),
+        ):
+            there.put(b"abc")
+
+
+def test_what_others_evict_from_a_container_is_not_kept_in_mind(
+    gateway: tuple[Depot, str],
+) -> None:
+    depot, endpoint = gateway
+    depot.create_container("users")
+    with ContainerConnector("users", endpoint=endpoint) as there:
+        keys = there.put_batch([b"", b"b", b"c"])
+        with ContainerConnector("users", endpoint=endpoint) as other:
+            other.evict(keys[1])
+        names = [key.name for key in keys]
+        assert there._those_there(names) == [names[0], names[2]]
 
 
 def part_of(connector: FileConnector, host: str, age_s: float = 0) -> Path:
@@ -550,7 +611,7 @@ def test_a_connector_closes_while_others_put(tmp_path: Path) -> None:
     threads = [threading.Thread(target=put, args=(other,)) for other in others]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(os.listdir(store)) > 20, "there is something to clear")
+    wait_until(lambda: len(list(store.iterdir())) > 20, "there is something to clear")
     FileConnector(str(store)).close()
     for thread in threads:
         thread.join()

@@ -11,6 +11,7 @@ import pickle
 import signal
 import threading
 import weakref
+from collections import namedtuple
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,12 @@ def test_a_stable_hash_is_known_without_the_object_and_others_are_not() -> None:
     text: Any = pickle.loads(pickle.dumps(Proxy(Maker("a"), target="a", cache_defaults=True)))
     assert hash(text) == hash("a")
     assert is_resolved(text)
+
+
+def test_a_class_that_pickle_cannot_find_does_not_hinder_a_proxy() -> None:
+    kind: Any = namedtuple("Elsewhere", "x")
+    proxy: Any = Proxy(Maker(5), target=kind(1), cache_defaults=True)
+    assert pickle.loads(pickle.dumps(proxy)) == 5
 
 
 def test_a_factory_that_fails_is_asked_again() -> None:

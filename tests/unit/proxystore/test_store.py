@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ from entrepot.proxystore.store.exceptions import (
 )
 from entrepot.proxystore.store.utils import aresolve, get_key, resolve_async
 from support.conditions import PATIENCE_S
+from support.homes import Home
 
 
 def fresh(proxy: Any) -> Any:
@@ -482,3 +484,62 @@ def test_a_forked_child_gets_what_its_parent_was_getting() -> None:
     store.connector.go.set()
     getting.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_what_is_there_is_not_waited_for_behind_promises(store: Store[Any]) -> None:
+    promises = [store.future() for _ in range(20)]
+    for future in promises:
+        resolve_async(future.proxy())
+    proxy = store.proxy_from_key(store.put([1]))
+    resolve_async(proxy)
+    assert proxy == [1]
+    for future in promises:
+        future.set_result(0)
+
+
+def test_a_program_ends_while_a_promise_is_waited_for(home: Home) -> None:
+    body = [str(home.name), str(home.root), str(home.data)]
+    subprocess.run([sys.executable, "-c", WAIT_FOR_EVER, *body], check=True, timeout=PATIENCE_S)
+
+
+WAIT_FOR_EVER = """
+import sys
+from entrepot.proxystore.connectors.depot import DepotConnector
+from entrepot.proxystore.store import Store
+from entrepot.proxystore.store.utils import resolve_async
+name, directory, data = sys.argv[1:]
+connector = DepotConnector(name, directory=directory, data_directory=data, memory="64M")
+proxy = Store("lab", connector, register=True).future().proxy()
+resolve_async(proxy)
+"""
+
+
+def test_to_store_a_proxy_does_not_fetch_its_object(store: Store[Any]) -> None:
+    assert pd.DataFrame  # who is imported is asked whether it is one of its own
+    key = store.put([1])
+    stored = store.put(store.proxy_from_key(key, evict=True))
+    assert store.connector.exists(key)
+    inner = store.get(stored)
+    assert not is_resolved(inner)
+    assert inner == [1]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "batch"])
+def test_a_proxy_of_an_owner_leaves_it_the_owner(store: Store[Any], many: bool) -> None:
+    owner: Any = store.owned_proxy([1, 2])
+    proxy = store.proxy_batch([owner])[0] if many else store.proxy(owner)
+    assert owner == [1, 2]
+    del owner
+    gc.collect()
+    assert fresh(proxy) == [1, 2]
+
+
+def test_a_file_that_was_cut_says_what_is_missing(tmp_path: Path) -> None:
+    store = Store("cut", FileConnector(str(tmp_path / "store")))
+    key = store.put([1] * 100)
+    path = tmp_path / "store" / key.filename
+    whole = path.read_bytes()
+    for size in (0, 2, 50):
+        path.write_bytes(whole[:size])
+        with pytest.raises(SerializationError, match=f"{size} bytes"):
+            store.get(key)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import threading
 import uuid
@@ -13,17 +15,30 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from entrepot.errors import ClosedError, LimitError, NotFoundError, TypeMismatchError
+from entrepot.errors import (
+    AccessDeniedError,
+    ClosedError,
+    LimitError,
+    NotFoundError,
+    TypeMismatchError,
+    UnavailableError,
+)
+from entrepot.proxystore.connectors.mine import Mine
 from entrepot.proxystore.connectors.protocols import BytesLike, bytes_of
 
 if TYPE_CHECKING:
     from entrepot.v3io.dataplane import Client
+    from entrepot.v3io.dataplane.response import Response
 
 __all__ = ["ContainerConnector", "ContainerKey"]
 
 _FOUND = (200, 206)
 _MISSING = (404,)
 _DONE = (200, 204)
+_DENIED = (401, 403)
+_REFUSED = 400
+_ANYBODY = "anybody"
+"""Who asks where nobody was told: a gateway that knows no keys serves everybody."""
 
 
 class ContainerKey(NamedTuple):
@@ -97,14 +112,15 @@ class ContainerConnector:
         """
         if self._closed:
             return
-        if self.clear if clear is None else clear:
-            for name in sorted(self._mine):
-                self.evict(ContainerKey(name))
-        self._mine.clear()
-        self._closed = True
-        if self._client is not None and self._pid == os.getpid():
-            self._client.close()
-        self._client = None
+        mine = self._mine.taken()
+        try:
+            if self.clear if clear is None else clear:
+                self._delete(sorted(mine))
+        finally:
+            self._closed = True
+            if self._client is not None and self._pid == os.getpid():
+                self._client.close()
+            self._client = None
 
     def config(self) -> dict[str, Any]:
         """Return what is needed to make another instance, the access key included."""
@@ -123,28 +139,38 @@ class ContainerConnector:
 
     def evict(self, key: ContainerKey) -> None:
         """Remove an object; one that is not there is passed over."""
-        self._connected().object.delete(
-            self.container, self._path(key), raise_for_status=[*_DONE, *_MISSING]
+        reply = self._connected().object.delete(
+            self.container, self._path(key), raise_for_status="never"
         )
+        self._found(reply, _DONE)
         self._mine.discard(key.name)
 
     def exists(self, key: ContainerKey) -> bool:
         """Tell whether there is such an object."""
         reply = self._connected().object.head(
-            self.container, self._path(key), raise_for_status=[*_FOUND, *_MISSING]
+            self.container, self._path(key), raise_for_status="never"
         )
-        return reply.status_code in _FOUND
+        return self._found(reply, _FOUND)
 
     def get(self, key: ContainerKey) -> bytes | None:
         """Return the bytes of an object, None if there is none."""
         reply = self._connected().object.get(
-            self.container, self._path(key), raise_for_status=[*_FOUND, *_MISSING]
+            self.container, self._path(key), raise_for_status="never"
         )
-        return bytes(reply.body) if reply.status_code in _FOUND else None
+        return bytes(reply.body) if self._found(reply, _FOUND) else None
 
     def get_batch(self, keys: Sequence[ContainerKey]) -> list[bytes | None]:
-        """Return the bytes of several, in order, None in the places of those missing."""
-        return [self.get(key) for key in keys]
+        """Return the bytes of several, in order, None in the places of those missing.
+
+        Over several connections at once.
+        """
+        batch = self._connected().create_batch()
+        for key in keys:
+            batch.object.get(self.container, self._path(key))
+        return [
+            bytes(reply.body) if self._found(reply, _FOUND) else None
+            for reply in batch.wait(raise_for_status="never")
+        ]
 
     def new_key(self, obj: BytesLike | None = None) -> ContainerKey:
         """Return a fresh key, with nothing stored.
@@ -161,26 +187,78 @@ class ContainerConnector:
         return key
 
     def put_batch(self, objs: Sequence[BytesLike]) -> list[ContainerKey]:
-        """Store several; return their keys in order."""
-        return [self.put(obj) for obj in objs]
+        """Store several, all or none; return their keys in order.
+
+        Over several connections at once.
+        """
+        bodies = [_body(obj) for obj in objs]
+        keys = [self.new_key() for _ in bodies]
+        batch = self._connected().create_batch()
+        for key, body in zip(keys, bodies, strict=True):
+            batch.object.put(self.container, self._path(key), body=body)
+        try:
+            for reply in batch.wait(raise_for_status="never"):
+                self._check_stored(reply)
+        except BaseException:
+            with contextlib.suppress(Exception):  # what went wrong first is what is said
+                self._delete([key.name for key in keys])
+            raise
+        self._mine.add(*(key.name for key in keys))
+        return keys
 
     def set(self, key: ContainerKey, obj: BytesLike) -> None:
         """Store bytes under a key, in place of what is there.
 
         Raises:
+            AccessDeniedError: The gateway wants another access key.
+            LimitError: No container can be named so.
             NotFoundError: A gateway serves no such container.
             TypeError: `obj` is no bytes.
+            UnavailableError: The gateway cannot do it now.
         """
-        body = obj if isinstance(obj, bytes) else bytes(bytes_of(obj))
         reply = self._connected().object.put(
-            self.container, self._path(key), body=body, raise_for_status=[*_DONE, *_MISSING]
+            self.container, self._path(key), body=_body(obj), raise_for_status="never"
         )
-        if reply.status_code in _MISSING:
+        self._check_stored(reply)
+        self._mine.add(key.name)
+
+    def _check_stored(self, reply: Response) -> None:
+        if not self._found(reply, _DONE):
             raise NotFoundError(
                 f"there is no container {self.container!r} at {self.endpoint or 'V3IO_API'}",
                 f"entrepot serve --http HOST:PORT --container {self.container} makes it",
             )
-        self._mine.add(key.name)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        batch = self._connected().create_batch()
+        for name in names:
+            batch.object.delete(self.container, self._path(ContainerKey(name)))
+        for reply in batch.wait(raise_for_status="never"):
+            self._found(reply, _DONE)
+
+    def _those_there(self, names: Sequence[str]) -> list[str]:
+        batch = self._connected().create_batch()
+        for name in names:  # a batch has no head
+            batch.object.get(self.container, self._path(ContainerKey(name)), offset=0, num_bytes=1)
+        replies = batch.wait(raise_for_status="never")
+        return [
+            name
+            for name, reply in zip(names, replies, strict=True)
+            if reply.status_code not in _MISSING
+        ]
+
+    def _found(self, reply: Response, well: tuple[int, ...]) -> bool:
+        """Tell whether something was there; raise what the reply says if it says neither."""
+        status = reply.status_code
+        if status in well:
+            return True
+        if status in _MISSING:
+            return False
+        where = f"container {self.container!r} at {self.endpoint or 'V3IO_API'}"
+        said = f"{where} replied {status}: {_message(reply.body)}"
+        if status in _DENIED:
+            raise AccessDeniedError(said, "give the access_key of the gateway, or V3IO_ACCESS_KEY")
+        raise LimitError(said) if status == _REFUSED else UnavailableError(said)
 
     def _connected(self) -> Client:
         if self._closed:
@@ -193,7 +271,7 @@ class ContainerConnector:
 
                 self._client = Client(
                     endpoint=self.endpoint or None,
-                    access_key=self._access_key or None,
+                    access_key=self._access_key or os.environ.get("V3IO_ACCESS_KEY") or _ANYBODY,
                     logger_verbosity="CRITICAL",
                 )
             return self._client
@@ -205,6 +283,18 @@ class ContainerConnector:
         if not name or "/" in name or name in (".", ".."):
             raise LimitError(f"{name!r} is no name of an object in the directory of the connector")
         return f"{self.directory}/{name}" if self.directory else name
+
+
+def _body(obj: BytesLike) -> bytes:
+    return obj if isinstance(obj, bytes) else bytes(bytes_of(obj))
+
+
+def _message(body: bytes) -> str:
+    """Return what a reply says, out of its JSON if it is that."""
+    text = bytes(body).decode(errors="replace")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(text)["ErrorMessage"])
+    return text
 
 
 def _rebuild(cls: type[ContainerConnector], config: dict[str, Any]) -> ContainerConnector:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import (
@@ -159,7 +160,7 @@ class Proxy(_LazyProxy, Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         default = self.__proxy_default_class__
-        if default is not None and "<locals>" in default.__qualname__:
+        if default is not None and not _can_be_found(default):
             default = None  # pickle could not find it, nor is it needed
         return make_proxy, (self.__proxy_factory__, default, self.__proxy_default_hash__)
 
@@ -217,6 +218,14 @@ class _Once:
                     ) from error
                 self._factory = None
             return self._found
+
+
+def _can_be_found(cls: type) -> bool:
+    """Tell whether pickle finds a class by its name."""
+    found: Any = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is cls
 
 
 def _stable_hash(target: object) -> int | Exception | None:

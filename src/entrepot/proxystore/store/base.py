@@ -15,7 +15,7 @@ from entrepot.proxystore.connectors.protocols import (
     DeferrableConnector,
     bytes_of,
 )
-from entrepot.proxystore.proxy import Proxy, ProxyLocker, extract
+from entrepot.proxystore.proxy import Proxy, ProxyLocker, extract, is_proxy
 from entrepot.proxystore.serialize import (
     DeserializerT,
     SerializationError,
@@ -371,7 +371,7 @@ class Store(Generic[ConnectorT]):
         if isinstance(obj, bool) or obj is None:
             return _nonproxiable(obj, skip_nonproxiable)
         _check_end(evict, lifetime)
-        target: Any = extract(cast("Proxy[Any]", obj)) if type(obj) is Proxy else obj
+        target: Any = extract(obj) if is_proxy(obj) else obj
         watch = self._watch("store.proxy")
         key = self.put(target, lifetime=lifetime, serializer=serializer, **kwargs)
         proxy = self._proxy_of(key, target, evict, deserializer, populate_target)
@@ -400,10 +400,7 @@ class Store(Generic[ConnectorT]):
         wanted = [
             at for at, obj in enumerate(proxies) if not (isinstance(obj, bool) or obj is None)
         ]
-        targets = [
-            extract(cast("Proxy[Any]", proxies[at])) if type(proxies[at]) is Proxy else proxies[at]
-            for at in wanted
-        ]
+        targets = [extract(proxies[at]) if is_proxy(proxies[at]) else proxies[at] for at in wanted]
         keys = self.put_batch(targets, lifetime=lifetime, serializer=serializer, **kwargs)
         for at, key, target in zip(wanted, keys, targets, strict=True):
             proxies[at] = self._proxy_of(key, target, evict, deserializer, populate_target)

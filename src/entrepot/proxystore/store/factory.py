@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future as _Future
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from entrepot.proxystore.serialize import DeserializerT
@@ -25,25 +25,50 @@ _THREADS = 16
 _WAIT_SLICE_S = 60.0
 _MISSING: Any = object()
 
-_pool: ThreadPoolExecutor | None = None
-_pool_lock = threading.Lock()
+
+class _Background:
+    """Threads that fetch. They end with the process, whatever they wait for."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[tuple[_Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        self._threads = 0
+
+    def submit(self, fn: Callable[[], T]) -> _Future[T]:
+        future: _Future[T] = _Future()
+        self._work.put((future, fn))
+        if self._idle.acquire(blocking=False):
+            return future
+        with self._lock:
+            if self._threads < _THREADS:
+                self._threads += 1
+                name = f"proxystore-{self._threads}"
+                threading.Thread(target=self._run, name=name, daemon=True).start()
+        return future
+
+    def _run(self) -> None:
+        while True:
+            future, fn = self._work.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn())
+                except BaseException as error:  # noqa: BLE001 it is for who asks for the object
+                    future.set_exception(error)
+            del future, fn  # what they hold is not this thread's
+            self._idle.release()
 
 
-def _in_background(fn: Callable[[], T]) -> _Future[T]:
-    global _pool  # noqa: PLW0603 threads of the process, made when somebody wants them
-    with _pool_lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="proxystore")
-        return _pool.submit(fn)
+_background = _Background()
 
 
-def _forget_pool() -> None:
+def _forget_threads() -> None:
     """Forget the threads: in a forked child there are none."""
-    global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.Lock()
+    global _background  # noqa: PLW0603 of the process
+    _background = _Background()
 
 
-os.register_at_fork(after_in_child=_forget_pool)
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 class StoreFactory(Generic[T]):
@@ -75,7 +100,8 @@ class StoreFactory(Generic[T]):
         store = self.get_store()
         began = time.perf_counter()
         future, self._obj_future = self._obj_future, None
-        found = self.resolve() if future is None else future.result()
+        # One that waits behind others is not waited for: they may wait for this program.
+        found = self.resolve() if future is None or future.cancel() else future.result()
         if store.metrics is not None:
             took_ms = (time.perf_counter() - began) * 1000
             store.metrics.add_time("factory.call", self.key, took_ms)
@@ -109,7 +135,7 @@ class StoreFactory(Generic[T]):
     def resolve_async(self) -> None:
         """Begin to get the object in a thread; the next call waits for it."""
         if self._obj_future is None:
-            self._obj_future = _in_background(self.resolve)
+            self._obj_future = _background.submit(self.resolve)
 
 
 class PollingStoreFactory(StoreFactory[T]):
