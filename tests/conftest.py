@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +20,35 @@ settings.register_profile("quick", max_examples=30, stateful_step_count=25, **_S
 settings.register_profile("ci", max_examples=100, stateful_step_count=50, **_SHARED)
 settings.register_profile("long", max_examples=3000, stateful_step_count=100, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "quick"))
+
+
+_modules_passed_over = 0
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over the tests and all that their modules brought."""
+    _pass_over()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """Let it pass over what a test imported, too: pandas, for instance."""
+    yield
+    if len(sys.modules) != _modules_passed_over:
+        _pass_over()
+
+
+def _pass_over() -> None:
+    """Let the collector pass over what lives now.
+
+    Nearly every test collects garbage before it looks for leaks. A quarter of a second went
+    by each time, for a walk over what lives to the end anyway.
+    """
+    global _modules_passed_over
+    gc.collect()
+    gc.freeze()
+    _modules_passed_over = len(sys.modules)
+
 
 SEED_VARIABLE = "ENTREPOT_TEST_SEED"
 

@@ -407,7 +407,7 @@ def test_a_child_that_could_not_open_the_depot_tries_again(home: Home, peers: St
                 raise entrepot.LimitError("all are taken")
 
             LmdbSession.begin = fail
-            for _ in range(3):
+            for _ in range(2):
                 for first in (depot.objects.count, lambda: space.store("v", 1)):
                     try:
                         first()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -39,6 +40,27 @@ def both(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[tuple[Clien
         remote.close()
         assert local._store.depot.check() == []
         local.close()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Yield the socket and the port of one server for all tests that leave nothing in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENTREPOT_DATA", str(tmp_path_factory.mktemp("data")))
+        port = free_port()
+        with start_vineyardd(size="64M", rpc_socket_port=port) as (_, path, _):
+            yield path, port
+
+
+@pytest.fixture
+def port(lasting: tuple[str, int]) -> Iterator[int]:
+    """Yield the port of that server; look for what was left in it when the test is over."""
+    path, port = lasting
+    local = vineyard.connect(path)
+    yield port
+    assert local._store.depot.check() == []
+    assert local.list_objects("*") == []
+    local.close()
 
 
 VALUES = [
@@ -172,6 +194,14 @@ def receive(sock: socket.socket, size: int) -> bytes | None:
     return body
 
 
+def is_ended(sock: socket.socket) -> bool:
+    """Wait for what comes: tell whether that is the end, and no answer."""
+    try:
+        return sock.recv(1) == b""
+    except ConnectionError:  # it hung up on what it had not read
+        return True
+
+
 REGISTER = {"type": "register_request", "version": "0.24.2", "store_type": 1, "session_id": 0}
 
 
@@ -200,9 +230,9 @@ REGISTER = {"type": "register_request", "version": "0.24.2", "store_type": 1, "s
     ids=str,
 )  # fmt: skip
 def test_a_bad_request_gets_its_code_and_the_connection_lives(
-    both: tuple[Client, Client, int], message: Any, code: int
+    port: int, message: Any, code: int
 ) -> None:
-    with connect_raw(both[2]) as sock:
+    with connect_raw(port) as sock:
         assert ask(sock, REGISTER)["type"] == "register_reply"
         reply = ask(sock, message)
         assert (reply["code"], "type" in reply) == (code, False), reply
@@ -222,8 +252,9 @@ def test_bad_frames_end_their_own_connection_only(both: tuple[Client, Client, in
     ):
         with connect_raw(port) as sock:
             sock.sendall(begin)
-            sock.shutdown(socket.SHUT_WR)
-            assert sock.recv(1) == b""
+            with contextlib.suppress(OSError):  # the server may have hung up before
+                sock.shutdown(socket.SHUT_WR)
+            assert is_ended(sock)
     with connect_raw(port) as sock:
         assert ask(sock, {"type": "exists_request", "id": 5})["code"] == 1
     assert remote.put(1) is not None
