@@ -241,7 +241,8 @@ class Arena:
         """Take an extent: a warm one if there is, else a fresh one, else more memory.
 
         Raises:
-            OutOfMemoryError: There is no room even after a search for what the dead held.
+            OutOfMemoryError: There is no room even after a search for what the dead held, and
+                without what is deleted and only lent.
         """
         size = max(_aligned(size), _ALIGNMENT)
         # Deleted bytes are warm: look whether they may be reused before fresh ones are touched.
@@ -256,11 +257,12 @@ class Arena:
             try:
                 self._reserve(size)
             except OutOfMemoryError:
-                if searched:
+                if not searched:
+                    searched = True
+                    self.drop_chunks()
+                    self._find_dead()
+                elif not self._engine.write(loans.take_back_deleted, self, size):
                     raise self._out_of_memory(size) from None
-                searched = True
-                self.drop_chunks()
-                self._find_dead()
                 while self.reclaim():
                     pass
         return extent

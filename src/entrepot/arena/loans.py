@@ -15,9 +15,11 @@ import itertools
 import struct
 
 from entrepot.arena.bulk import Bulk, Ref
+from entrepot.engine import held
+from entrepot.engine.keys import Prefix
 from entrepot.engine.protocol import Engine, Transaction
 
-__all__ = ["lend", "register", "take_back"]
+__all__ = ["lend", "register", "take_back", "take_back_deleted"]
 
 _ref = struct.Struct("<QQ")
 _numbers = itertools.count(1)
@@ -51,3 +53,25 @@ def take_back(tx: Transaction, bulk: Bulk, key: bytes, *, if_last: bool = False)
     bulk.release(tx, ref)
     tx.delete(key)
     return True
+
+
+def take_back_deleted(tx: Transaction, bulk: Bulk, size: int) -> bool:
+    """End loans of blobs that nobody else uses, oldest first, until `size` bytes are free.
+
+    Returns:
+        Whether some have ended: of any gateway, which need not know.
+    """
+    lent: dict[Ref, list[bytes]] = {}
+    for session in held.holders(tx):
+        prefix = Prefix(session, "loan", of=held.HELD)
+        for key, value in tx.range(prefix.begin, prefix.end):
+            lent.setdefault(Ref(*_ref.unpack(value)), []).append(key)
+    ended = 0
+    for ref, keys in lent.items():
+        if ended >= size:
+            break
+        if bulk.users(tx, ref) == len(keys):
+            for key in keys:
+                take_back(tx, bulk, key)
+            ended += max(ref.size, 1)
+    return ended > 0

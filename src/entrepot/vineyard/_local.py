@@ -163,6 +163,9 @@ class LocalStore(LocalStreams):
             raise ConnectionErrorException("Client is not connected")
         while self._forgotten:
             self._drop(self._forgotten.pop())
+        self._drop_viewed()
+
+    def _drop_viewed(self) -> None:
         if self._viewed:
             self._viewed = [draft for draft in self._viewed if not self._assembly.drop_blob(draft)]
 
@@ -522,6 +525,7 @@ class LocalStore(LocalStreams):
         """Give back all blobs that were not sealed."""
         for draft in list(self._drafts.values()):
             self._drop(draft)
+        self._drop_viewed()  # when they were given up, the traceback of an error had views
 
     def shrink_blob(self, draft: BlobDraft, size: int) -> None:
         """Keep only the first `size` bytes of a blob that is not sealed."""

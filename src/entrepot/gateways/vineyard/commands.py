@@ -21,7 +21,7 @@ from entrepot.vineyard._errors import (
     VineyardException,
     translated,
 )
-from entrepot.vineyard._ids import BLOB_BIT, INVALID, ObjectID, number_of, text_id
+from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, INVALID, ObjectID, text_id
 from entrepot.vineyard._meta import BLOB, ObjectMeta
 from entrepot.vineyard._wire import VERSION
 
@@ -133,17 +133,19 @@ def _made(content: Any) -> ObjectMeta:
     meta = ObjectMeta()
     for key, value in content.items():  # pyright: ignore[reportUnknownVariableType] what a user gave
         if isinstance(value, dict):
-            meta.add_member(key, ObjectID(_member(value)))  # pyright: ignore[reportUnknownArgumentType] what a user gave
+            meta.add_member(key, _member(value))  # pyright: ignore[reportUnknownArgumentType] what a user gave
         elif key not in ("id", "signature"):
             meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
+    if not isinstance(content.get("typename", ""), str):  # pyright: ignore[reportUnknownMemberType] what a user gave
+        raise MetaTreeInvalidException("the typename is no text")
     if meta.get("typename") == BLOB:
         raise AssertionFailedException("a blob is not made by its metadata")
     return meta
 
 
-def _member(node: Json) -> int:
+def _member(node: Json) -> ObjectID:
     try:
-        return number_of(field(node, "id", str))
+        return ObjectID(field(node, "id", str))
     except ValueError:
         raise MetaTreeInvalidException(f"{node.get('id')!r} is no object id") from None
 
@@ -153,7 +155,7 @@ def get_data(session: Session, request: Json) -> Json:
     ids = [id for id in ids_field(request, "id") if id != INVALID]
     if field(request, "wait", bool, False):
         for _ in session.slices():
-            if all(session.store.exists(id) for id in ids):
+            if all(id == EMPTY_BLOB or session.store.exists(id) for id in ids):
                 break
     return {"content": _trees(session, session.store.fetch(ids, buffers=False))}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from entrepot.vineyard._ids import EMPTY_BLOB
-
 __all__ = ["MEMORY", "NOWHERE", "created", "got", "payload"]
 
 Json = dict[str, Any]
@@ -29,12 +27,14 @@ def payload(
         bound: How many bytes of it are to be mapped.
         is_sealed: Nobody will change them.
     """
+    if not size:  # it is nowhere: a client fetches no file for it, so none must be sent
+        at, file = 0, NOWHERE
     return {
         "object_id": id,
         "store_fd": file,
         "data_offset": at,
         "data_size": size,
-        "map_size": 0 if id == EMPTY_BLOB else size if file == NOWHERE else bound + 8,
+        "map_size": size if file == NOWHERE else bound + 8,
         "pointer": at,
         "is_sealed": is_sealed,
         "is_owner": True,

@@ -168,7 +168,7 @@ def shrink_buffer(session: Session, request: Json) -> Json:
     """Keep only the first bytes of a blob."""
     id, size = id_field(request, "id"), field(request, "size", int)
     draft = _unsealed(session, id)
-    if not 0 < size <= len(draft.memory):
+    if not 0 <= size <= len(draft.memory):
         raise InvalidException(f"a blob of {len(draft.memory)} bytes cannot be shrunk to {size}")
     session.store.shrink_blob(draft, size)
     return {}
