@@ -23,7 +23,7 @@ from entrepot.layers import containers, entries, streams
 from entrepot.layers import lines as line_buffers
 from entrepot.layers.containers import Container
 from entrepot.layers.lines import Lines
-from entrepot.layers.objects import Objects
+from entrepot.layers.objects import Objects, readers
 from entrepot.layers.spaces import Client, Space, SpaceInfo, Spaces, workspaces
 from entrepot.layers.streams import Stream
 from entrepot.layers.tables import Table
@@ -40,6 +40,8 @@ __all__ = [
     "open",
     "temporary",
 ]
+
+readers.register("vineyard::", "entrepot.vineyard._values:reader_of")  # loaded when it is needed
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,15 +259,15 @@ def blob_of(record: bytes) -> bytes:
     Raises:
         TypeMismatchError: It is the record of something else.
     """
-    if record[0] == BULK | TENSOR:
+    if record[0] == BULK | TENSOR and is_in_c_order(record):
         _, at, size = _read_place(record)
         bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
         again = _Bulk(b"", bulk.sizes)
         return _place(BULK | BYTES, at, size) + _encode(again) + record[-_STAMP_BYTES:]
     if record[0] == TENSOR:
         array = _decode_array(record)
-        return b"".join((_BYTES, array.tobytes("A"), record[-_STAMP_BYTES:]))
-    raise TypeMismatchError("only arrays have bytes that can be part of something else")
+        return b"".join((_BYTES, array.tobytes("C"), record[-_STAMP_BYTES:]))
+    raise TypeMismatchError("only arrays in C order have bytes that can be part of something else")
 
 
 class ArrayParts(NamedTuple):
@@ -283,6 +283,37 @@ class ArrayParts(NamedTuple):
 def is_array(record: bytes) -> bool:
     """Tell whether a record is that of a plain array."""
     return record[0] & ~BULK == TENSOR
+
+
+def is_tensor(record: bytes) -> bool:
+    """Tell whether a record is that of an array of a dtype that other programs know too."""
+    if not is_array(record):
+        return False
+    dtype = _parsed_header(record)[0]
+    return dtype.isnative and dtype.kind not in "SV"
+
+
+def is_in_c_order(record: bytes) -> bool:
+    """Tell whether the bytes of an array are in the order that other programs expect."""
+    return _parsed_header(record)[2] == "C"
+
+
+def _parsed_header(record: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
+    if record[0] < BULK:
+        header = record[2 : 2 + record[1]]
+    else:
+        header = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES]).head
+    return _parsed.get(header) or _parse(header)
+
+
+def c_ordered(parts: ArrayParts) -> memoryview:
+    """Return the bytes of an array in C order: a copy, if they are in Fortran's."""
+    if not parts.fortran:
+        return parts.body
+    import numpy as np
+
+    array = np.frombuffer(parts.body, parts.dtype).reshape(parts.shape, order="F")
+    return memoryview(array.tobytes("C"))
 
 
 def array_parts(record: bytes, view: memoryview | None) -> ArrayParts:
@@ -322,8 +353,13 @@ def blob_body(record: bytes, view: memoryview | None) -> memoryview:
 
 
 def body_ref(record: bytes) -> Ref | None:
-    """Return where the bytes of an array or of plain bytes lie; None if they lie in the record."""
+    """Return where the bytes of an array or of plain bytes lie, for other programs.
+
+    None if they lie in the record, or are not as other programs read them.
+    """
     if record[0] not in (BULK | TENSOR, BULK | BYTES):
+        return None
+    if is_array(record) and not (is_tensor(record) and is_in_c_order(record)):
         return None
     bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
     return Ref(_read_place(record)[1], bulk.sizes[0])

@@ -45,7 +45,7 @@ from entrepot.vineyard._meta import NewBlob, ObjectMeta, blob_meta, has_whole
 from entrepot.vineyard._store import Status
 from entrepot.vineyard._streams import ChunkDraft, LocalStreams
 
-__all__ = ["NOT_WHOLE", "NO_ENDPOINT", "LocalStore"]
+__all__ = ["NOT_WHOLE", "NO_ENDPOINT", "LocalStore", "Reading", "bytes_in", "missing"]
 
 NO_ENDPOINT = "0.0.0.0:0"
 """What an instance says that listens on no port."""
@@ -196,15 +196,15 @@ class LocalStore(LocalStreams):
         if record[0] == values.TREE:
             return NOT_WHOLE
         if view is not None:
-            self._note(record, id)
+            self.note(record, id)
         if values.is_blob(record):
             return values.blob_body(record, view).cast("b")
         with vineyards_errors():
             return load(found)
 
-    def _note(self, record: bytes, id: int) -> None:
+    def note(self, record: bytes, id: int) -> None:
         """Remember which blob begins where: what is put again reuses it."""
-        ref = values.bulk_ref(record)
+        ref = values.body_ref(record)
         if ref is not None:
             if len(self._extents) >= _EXTENTS_MAX:
                 self._extents.clear()
@@ -279,7 +279,7 @@ class LocalStore(LocalStreams):
         self._check_open()
         with vineyards_errors():
             snapshot = self._assembly.read(ids, with_bytes=buffers)
-        reading = _Reading(self, snapshot)
+        reading = Reading(self, snapshot)
         return {id: meta for id in ids if (meta := reading.meta(id, is_asked=True)) is not None}
 
     def fetch_one(self, id: int) -> ObjectMeta:
@@ -292,16 +292,7 @@ class LocalStore(LocalStreams):
     def bytes_of(self, id: int) -> memoryview:
         """Return the bytes of a blob."""
         self._check_open()
-        snapshot = self._assembly.read([id])
-        owner = snapshot.parts.get(id, id)
-        if owner not in snapshot.found:
-            raise missing(id)
-        record, view = snapshot.found[owner]
-        if values.is_array(record):
-            return values.array_parts(record, view).body
-        if values.is_blob(record) and owner == id:
-            return values.blob_body(record, view)
-        return memoryview(b"".join(_pickle_of(record, view)))
+        return bytes_in(self._assembly.read([id]), id)
 
     def exists(self, id: int) -> bool:
         """Tell whether there is such an object or blob."""
@@ -609,10 +600,31 @@ class LocalStore(LocalStreams):
         return found
 
 
-class _Reading:
+def bytes_in(snapshot: Snapshot, id: int) -> memoryview:
+    """Return the bytes of a blob that was read, as vineyard's clients expect them.
+
+    Raises:
+        ObjectNotExistsException: It was not.
+    """
+    owner = id if id in snapshot.found else id & ~BLOB_BIT  # of the bytes of a value put whole
+    if owner not in snapshot.found:
+        raise missing(id)
+    record, view = snapshot.found[owner]
+    if values.is_tensor(record):
+        return values.c_ordered(values.array_parts(record, view))
+    if values.is_blob(record) and owner == id:
+        return values.blob_body(record, view)
+    return memoryview(b"".join(_pickle_of(record, view)))
+
+
+class Reading:
     """Makes metadata of a snapshot."""
 
-    def __init__(self, store: LocalStore, snapshot: Snapshot) -> None:
+    def __init__(self, store: Any, snapshot: Snapshot) -> None:
+        """Take where the objects are, and what was read there.
+
+        `store` is what the metadata asks for the bytes of blobs; it is told where they begin.
+        """
         self._store = store
         self._snapshot = snapshot
         self._made: dict[int, ObjectMeta] = {}
@@ -641,15 +653,19 @@ class _Reading:
         ref = values.body_ref(record)
         if ref is not None and view is None:
             return blob_meta(id, None, ref.size, self._store, length=ref.size if is_asked else 0)
-        if values.is_array(record):
-            body = values.array_parts(record, view).body
+        if values.is_tensor(record):
+            parts = values.array_parts(record, view)
+            if parts.fortran:  # put into C order when somebody asks for it
+                size = len(parts.body)
+                return blob_meta(id, None, size, self._store, length=size if is_asked else 0)
+            body = parts.body
         elif values.is_blob(record) and owner == id:
             body = values.blob_body(record, view)
         else:  # a pickle: its bytes are put together when somebody asks for them
             size = sum(map(len, _pickle_of(record, view)))
             return blob_meta(id, None, size, self._store, length=size if is_asked else 0)
         if view is not None:
-            self._store._note(record, id)  # pyright: ignore[reportPrivateUsage] one class in two
+            self._store.note(record, id)
         length = len(body) if is_asked else 0
         return blob_meta(id, body, len(body), self._store, length=length)
 
@@ -679,7 +695,7 @@ class _Reading:
                 member = self.meta(number)
                 members[name] = ObjectID(number) if member is None else member
             return meta
-        if values.is_array(record):
+        if values.is_tensor(record):
             self._tensor(id, record, view, plain, members)
         elif (fields := _scalar_fields(record, view)) is not None:
             plain |= fields
@@ -703,25 +719,24 @@ class _Reading:
         name, typename = _names_of(dtype)
         body: memoryview | None = None
         if view is not None or (ref := values.body_ref(record)) is None:
-            body = values.array_parts(record, view).body
-            size = len(body)
+            bytes_here = values.array_parts(record, view).body
+            size = len(bytes_here)
+            body = None if fortran and size else bytes_here
         else:
             size = ref.size
         plain |= {
             "typename": typename,
             "shape_": str(list(shape)),
             "order_": '"F"' if fortran else '"C"',
-            **({"layout_": "F"} if fortran else {}),
             "partition_index_": "[]",
             "value_type_": name,
             "value_type_meta_": dtype,
             "nbytes": size,
         }
         if view is not None:
-            self._store._note(record, id)  # pyright: ignore[reportPrivateUsage] one class in two
-        members["buffer_"] = blob_meta(
-            id | BLOB_BIT if size else EMPTY_BLOB, body, size, self._store
-        )
+            self._store.note(record, id)
+        number = id | BLOB_BIT if size else EMPTY_BLOB
+        members["buffer_"] = blob_meta(number, body, size, self._store)
 
 
 def _pickle_of(record: bytes, view: memoryview | None) -> list[bytes | memoryview]:
@@ -760,11 +775,11 @@ def _typename(number: int, record: bytes) -> str:
     tree = values.tree_of(record)
     if tree is not None:
         return tree.typename
-    if values.is_array(record):
+    if values.is_tensor(record):
         name: str = values.describe(record).fields["value_type_"]
         dtype = {"int": "int32", "uint": "uint32"}.get(name, name)
         return f"vineyard::Tensor<{_TENSOR_TYPES.get(dtype, dtype)}>"
-    if values.is_pickle(record):
+    if values.is_pickle(record) or values.is_array(record):
         return "vineyard::PickleBuffer"
     return values.describe(record).typename.replace("Scalar<bool>", "Scalar<int>")
 

@@ -509,7 +509,7 @@ def _as_plain(key: str, value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, float)):
         return value if not isinstance(value, str) else str(value)
     if isinstance(value, (list, tuple, dict)):
-        return json.dumps(value)
+        return json.dumps(value, separators=(",", ":"))
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "surrogateescape")
     try:

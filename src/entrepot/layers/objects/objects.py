@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from entrepot import settings
@@ -18,7 +18,8 @@ from entrepot.errors import (
     WaitTimeoutError,
 )
 from entrepot.layers import names, values
-from entrepot.layers.objects import core
+from entrepot.layers.objects import core, readers
+from entrepot.layers.objects.assembly import BLOB_BIT
 from entrepot.layers.objects.core import OBJECT, object_key, put_record
 from entrepot.layers.objects.info import ID_MAX, ObjectId, ObjectInfo, Usage
 from entrepot.layers.patterns import matcher
@@ -152,6 +153,9 @@ class Objects:
     ) -> Any:
         """Return the value of an object; of a tree, a dict of its fields and members' values.
 
+        A tree that vineyard's clients made is the value that they would get: a frame, an array,
+        a tuple. One of a type that nobody registered is a dict too.
+
         Arrays are read-only; over about 16 kB they are views of shared memory, which stays as
         it is while they live, even if the object is deleted.
 
@@ -163,7 +167,8 @@ class Objects:
 
         Raises:
             NotFoundError: There is no such object, or name.
-            TypeMismatchError: The value's class is not importable here.
+            TypeMismatchError: The value's class is not importable here, or a tree is not as its
+                type says.
             WaitTimeoutError: Nobody gave the name in time.
 
         Cost: one read transaction.
@@ -178,6 +183,8 @@ class Objects:
             _checked(id)
             raise
         if record is None:
+            if id == BLOB_BIT:
+                return b""  # vineyard's blob without bytes
             raise core.missing(_checked(id))
         if record[0] < values.TREE:
             return values.decode(record)
@@ -438,23 +445,32 @@ def _describe_tree(records: dict[int, bytes], number: int) -> dict[str, Any]:
 
 def _build(found: dict[int, Found], number: int) -> Any:
     built: dict[int, Any] = {}
-    for at in _members_first({at: record for at, (record, _) in found.items()}, number):
+    records = {at: record for at, (record, _) in found.items()}
+    for at in _members_first(records, number, is_whole=readers.knows):
         tree = values.tree_of(found[at][0])
         if tree is None:
             built[at] = load(found[at])
+        elif readers.knows(tree.typename):
+            built[at] = readers.read(tree.typename, found, at)
         else:
             built[at] = tree.fields | {name: built[to] for name, to in tree.members.items()}
     return built[number]
 
 
-def _members_first(records: Mapping[int, bytes], number: int) -> list[int]:
-    """Return the ids that an object is made of, each once, behind those of its members."""
+def _members_first(
+    records: Mapping[int, bytes], number: int, *, is_whole: Callable[[str], bool] | None = None
+) -> list[int]:
+    """Return the ids that an object is made of, each once, behind those of its members.
+
+    The members of a tree whose type name is told to be whole are left out.
+    """
     order: dict[int, None] = {}
     waiting = [number]
     while waiting:
         at = waiting[-1]
         tree = values.tree_of(records[at])
-        members = tree.members.values() if tree is not None else ()
+        is_opened = tree is not None and not (is_whole is not None and is_whole(tree.typename))
+        members = tree.members.values() if tree is not None and is_opened else ()
         unmet = [member for member in members if member not in order]
         waiting += unmet
         if not unmet:

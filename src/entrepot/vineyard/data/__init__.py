@@ -6,7 +6,7 @@ from typing import Any
 
 from entrepot.vineyard.data import arrow, base, dataframe, index, pickle, series, sparse, tensor
 
-__all__ = ["register_builtin_types"]
+__all__ = ["STREAMS", "register_builtin_types"]
 
 
 def register_builtin_types(builder_ctx: Any = None, resolver_ctx: Any = None) -> None:
@@ -28,16 +28,16 @@ def register_builtin_types(builder_ctx: Any = None, resolver_ctx: Any = None) ->
     if resolver_ctx is not None:
         for late in (arrow, dataframe, index, series, sparse):
             late.register_resolvers(resolver_ctx)
-        for name in _STREAMS:
-            resolver_ctx.register_built_in(f"vineyard::{name}", _resolve_stream)
+        for typename in STREAMS:
+            resolver_ctx.register_built_in(typename, _resolve_stream)
 
 
-_STREAMS = (
-    "ByteStream",
-    "DataframeStream",
-    "ParallelStream",
-    "RecordBatchStream",
-    "StreamCollection",
+STREAMS = (
+    "vineyard::ByteStream",
+    "vineyard::DataframeStream",
+    "vineyard::ParallelStream",
+    "vineyard::RecordBatchStream",
+    "vineyard::StreamCollection",
 )
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from entrepot.vineyard._meta import Object, ObjectMeta
-from entrepot.vineyard.data.index import pandas_index_builder, plan_column
+from entrepot.vineyard.data.index import exact_column, pandas_index_builder, plan_column
 from entrepot.vineyard.data.pickle import plan_pickle
 from entrepot.vineyard.data.series import pandas_series_builder
+from entrepot.vineyard.data.sparse import pandas_sparse_array_builder
 from entrepot.vineyard.data.tensor import global_meta
 from entrepot.vineyard.data.utils import from_json, named, to_json
 
@@ -49,8 +50,11 @@ def pandas_dataframe_resolver(obj: Object, resolver: Any) -> Any:
     pandas: Any = importlib.import_module("pandas")
     meta = obj.meta
     size = int(meta["__values_-size"])
-    arrays = {n: resolver.run(obj.member(f"__values_-value-{n}")) for n in range(size)}
     index = resolver.run(obj.member("index_")) if "index_" in meta else None
+    arrays = {
+        n: exact_column(resolver.run(obj.member(f"__values_-value-{n}")), index)
+        for n in range(size)
+    }
     frame = pandas.DataFrame(arrays, index=index, copy=False)
     if "columns_index_" in meta:
         frame.columns = resolver.run(obj.member("columns_index_"))
@@ -89,6 +93,7 @@ def register_pandas(context: Any) -> None:
     context.register(pandas.DataFrame, pandas_dataframe_builder)
     context.register(pandas.Series, pandas_series_builder)
     context.register(pandas.Index, pandas_index_builder)
+    context.register(pandas.arrays.SparseArray, pandas_sparse_array_builder)
 
 
 def register_resolvers(context: Any) -> None:

@@ -11,7 +11,7 @@ from entrepot.vineyard._meta import Object, ObjectMeta
 from entrepot.vineyard.data.pickle import plan_pickle
 from entrepot.vineyard.data.utils import dump_label, load_label, named
 
-__all__ = ["pandas_index_builder", "plan_column", "register_resolvers"]
+__all__ = ["exact_column", "pandas_index_builder", "plan_column", "register_resolvers"]
 
 
 def is_numpys(dtype: Any, kinds: str) -> bool:
@@ -23,13 +23,29 @@ def plan_column(client: Any, column: Any, builder: Any) -> Any:
     """Plan the values of a column or an index: an array where numpy has all of it, else pickled."""
     if is_numpys(column.dtype, "biufcmM"):
         return builder.plan(client, column.to_numpy(copy=False))
-    return plan_pickle(column.array)
+    if str(column.dtype).startswith("Sparse["):
+        return builder.plan(client, column.array)
+    return plan_pickle(
+        column.to_numpy(copy=False) if is_numpys(column.dtype, "O") else column.array
+    )
+
+
+def exact_column(values: Any, index: Any) -> Any:
+    """Return the values of a column so that pandas does not make strings of objects."""
+    if not hasattr(values, "dtype"):  # vineyard's clients store only the first one of strings
+        raise TypeError(f"a column is {values!r}: its other values were not stored")
+    if not is_numpys(values.dtype, "O"):
+        return values
+    pandas: Any = importlib.import_module("pandas")
+    return pandas.Series(values, index=index, dtype=object, copy=False)
 
 
 def pandas_index_builder(client: Any, value: Any, builder: Any, **_options: Any) -> ObjectMeta:
     """Plan an index. What is more than its values (a range, levels, a frequency) is kept."""
     pandas: Any = importlib.import_module("pandas")
-    meta = named("vineyard::Index", value_type_=str(value.dtype))
+    # vineyard has no name for pandas' strings: its index of them is one of objects.
+    name = "object" if str(value.dtype).startswith("str") else str(value.dtype)
+    meta = named("vineyard::Index", value_type_=name)
     dump_label(meta, "name", value.name)
     if type(value) is pandas.Index and is_numpys(value.dtype, "biufc"):
         meta.add_member("value_", builder.plan(client, value.to_numpy(copy=False)))

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from entrepot.vineyard._meta import Object, ObjectMeta
-from entrepot.vineyard.data.index import plan_column
+from entrepot.vineyard.data.index import exact_column, plan_column
 from entrepot.vineyard.data.utils import dump_label, load_label, named
 
 __all__ = ["pandas_series_builder", "register_resolvers"]
@@ -24,9 +24,13 @@ def pandas_series_builder(client: Any, value: Any, builder: Any, **_options: Any
 def pandas_series_resolver(obj: Object, resolver: Any) -> Any:
     """Return the series, on values in shared memory."""
     pandas: Any = importlib.import_module("pandas")
+    index = resolver.run(obj.member("index_"))
+    value = resolver.run(obj.member("value_"))
+    if obj.member("value_").typename == "vineyard::PickleBuffer":
+        value = exact_column(value, index)
     return pandas.Series(
-        resolver.run(obj.member("value_")),
-        index=resolver.run(obj.member("index_")),
+        value,
+        index=index,
         name=load_label(obj.meta, "name"),
         copy=False,
     )

@@ -48,7 +48,7 @@ def numpy_ndarray_builder(client: Any, value: _Array, **options: Any) -> ObjectM
     if dtype.kind not in _PLAIN_KINDS or not dtype.itemsize:
         return plan_pickle(value)
     blob = None
-    if not value.flags.writeable and value.size and _is_contiguous(value):
+    if not value.flags.writeable and value.size and _is_as_others_read_it(value):
         blob = client._store.blob_at(value.ctypes.data)
     partition = options.get("partition_index")
     if blob is not None or partition is not None:
@@ -59,8 +59,8 @@ def numpy_ndarray_builder(client: Any, value: _Array, **options: Any) -> ObjectM
 numpy_ndarray_builder.whole = is_plain  # pyright: ignore[reportFunctionMemberAccess] what a client looks for
 
 
-def _is_contiguous(array: _Array) -> bool:
-    return array.flags.c_contiguous or array.flags.f_contiguous
+def _is_as_others_read_it(array: _Array) -> bool:
+    return array.flags.c_contiguous and array.dtype.isnative and array.dtype.kind not in "SV"
 
 
 def _plan_plain(array: _Array, blob: ObjectID | None, partition: Any) -> ObjectMeta:
@@ -80,8 +80,6 @@ def _describe(meta: ObjectMeta, array: _Array, blob: ObjectID | None, partition:
     meta["value_type_meta_"] = dtype.str
     meta["nbytes"] = array.nbytes
     if blob is not None:
-        if fortran:
-            meta["layout_"] = "F"  # the bytes too: vineyard's own are always in C order
         meta.add_member("buffer_", blob)
         return
     flat = np.ascontiguousarray(array).reshape(-1).view("u1")
@@ -123,8 +121,6 @@ def tensor_resolver(obj: Object) -> Any:
     if not count:
         return np.zeros(shape, dtype)
     flat = np.frombuffer(blob, dtype, count)
-    if meta.get("layout_") == "F":
-        return flat.reshape(shape, order="F")
     array = flat.reshape(shape)
     return np.asfortranarray(array) if from_json(meta.get("order_", '"C"')) == "F" else array
 
