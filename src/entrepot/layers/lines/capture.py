@@ -379,6 +379,8 @@ class _Carrier:
         """For each descriptor."""
         self._has_taken_all = threading.Event()
         self._lingers = False
+        self._closing = threading.Lock()
+        self._has_shown_all = threading.Event()
         self._thread = threading.Thread(target=self._run, name="entrepot-capture", daemon=True)
         _carriers.add(self)
 
@@ -419,10 +421,28 @@ class _Carrier:
             self._lingers = not all(end.has_ended for end in self.ends.values())
             self._has_taken_all.set()
         if self._lingers:  # children have it still
-            self._selector.unregister(self._wake)
-            while not all(end.has_ended for end in self.ends.values()):
-                self._carry_ready(records=False)
-            self._close()
+            try:
+                self._linger()
+            finally:
+                self._has_shown_all.set()
+
+    def _linger(self) -> None:
+        """Show what children print, until the last of them ends, or the program does."""
+        os.read(self._wake, 1)
+        while not all(end.has_ended for end in self.ends.values()):
+            if not self._carry_ready(records=False):
+                for end in self.ends.values():
+                    self._take_rest(end, records=False)
+                return
+        self._close()
+
+    def _show_at_exit(self) -> None:
+        """Show what children have printed, as the program ends."""
+        with self._closing:
+            if self._wake < 0 or not self._thread.is_alive():
+                return
+            os.write(self._waker, b".")
+        self._has_shown_all.wait()
 
     def _carry_ready(self, *, records: bool = True) -> bool:
         """Carry a piece of each pipe that has one; tell whether to go on."""
@@ -448,12 +468,13 @@ class _Carrier:
             _write_always(end.writer, end.decoder.decode(data))
         return len(data)
 
-    def _take_rest(self, end: _End) -> None:
+    def _take_rest(self, end: _End, *, records: bool = True) -> None:
         """Carry what was written before the descriptors were put back, and no more."""
         left = 0 if end.has_ended else _waiting(end.reads)
-        while left > 0 and (taken := self._carry(end, min(left, _PIECE_BYTES))):
+        while left > 0 and (taken := self._carry(end, min(left, _PIECE_BYTES), records=records)):
             left -= taken
-        _write_always(end.writer, end.decoder.decode(b"", final=True))
+        if records:
+            _write_always(end.writer, end.decoder.decode(b"", final=True))
         if not end.has_ended and not _waiting(end.reads):
             self._carry(end, records=False)  # is there anybody who writes?
 
@@ -463,13 +484,16 @@ class _Carrier:
             os.write(self._waker, b".")
             self._has_taken_all.wait()
             if self._lingers:
+                atexit.register(self._show_at_exit)
                 return
             self._thread.join()
         self._close()
 
     def _close(self) -> None:
         _carriers.discard(self)
-        self.forget()
+        atexit.unregister(self._show_at_exit)
+        with self._closing:
+            self.forget()
         for end in self.ends.values():
             os.close(end.saved)
         self.ends = {}
