@@ -56,8 +56,7 @@ def main() -> None:
         if parsl is None:
             print("parsl is not installed: pip install parsl")
             return
-        # Parsl starts its workers by name.
-        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        os.environ["PATH"] += f"{os.pathsep}{Path(sys.executable).parent}"  # where its workers are
         workers = LocalProvider(init_blocks=1, max_blocks=1)
         pool = HighThroughputExecutor(address="127.0.0.1", encrypted=False, provider=workers)
         with parsl.load(parsl.Config(executors=[pool], run_dir=logs, initialize_logging=False)):

@@ -158,3 +158,34 @@ def test_sampling_keeps_all_or_nothing_at_its_bounds() -> None:
     assert not any(SamplingFilter(0)({}) for _ in range(100))
     with pytest.raises(ValueError, match="0 to 1"):
         SamplingFilter(2)
+
+
+class Broken(QueuePublisher):
+    """A broker that is away, until it is mended."""
+
+    is_away = True
+
+    def send_message(self, topic: str, message: bytes) -> None:
+        if self.is_away:
+            raise ConnectionError("the broker is away")
+        super().send_message(topic, message)
+
+
+def test_what_a_broker_refuses_is_neither_lost_nor_left_in_the_store(store: Store[Any]) -> None:
+    messages: queue.Queue[bytes] = queue.Queue()
+    broker = Broken({"t": messages})
+    producer = StreamProducer[list[int]](broker, default_store=store, batch_size=3)
+    for number in range(2):
+        producer.send("t", [number])
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match="away"):
+            producer.send("t", [2])
+    with pytest.raises(ConnectionError, match="away"):
+        producer.flush()
+    depot: Any = store.connector
+    assert depot._depot.objects.count() == 0
+    broker.is_away = False
+    producer.send("t", [2])
+    producer.close_topics("t")
+    consumer = StreamConsumer[list[int]](QueueSubscriber(messages))
+    assert [proxy[0] for proxy in consumer] == [0, 1, 2]

@@ -91,6 +91,9 @@ class StreamProducer(Generic[T]):
             evict: Evict it when it is resolved; without, for topics that several read.
             metadata: What filters and consumers see without the object.
 
+        What the broker raises says that this object was not sent. Others that waited with it
+        wait on.
+
         Raises:
             TopicClosedError: The topic was closed.
         """
@@ -102,8 +105,13 @@ class StreamProducer(Generic[T]):
                 return
             waiting = self._waiting.setdefault(topic, [])
             waiting.append(_Waiting(obj, evict, metadata))
-            if len(waiting) >= self._batch_size:
+            if len(waiting) < self._batch_size:
+                return
+            try:
                 self.flush_topic(topic)
+            except BaseException:
+                self._waiting[topic].pop()  # of this one the caller knows
+                raise
 
     def flush(self) -> None:
         """Send what waits for its batch to be full."""
@@ -111,15 +119,22 @@ class StreamProducer(Generic[T]):
             self.flush_topic(topic)
 
     def flush_topic(self, topic: str) -> None:
-        """Send what waits on a topic for its batch to be full."""
+        """Send what waits on a topic for its batch to be full; if that fails, it waits on."""
         with self._lock:
-            waiting = self._waiting.pop(topic, [])
+            waiting = self._waiting.get(topic, [])
             if not waiting:
                 return
+            sent = waiting
             if self._aggregator is not None:
                 whole = self._aggregator([item.obj for item in waiting])
-                waiting = [waiting[-1]._replace(obj=whole)]
-            self._send(EventBatch(topic, self._events(topic, waiting)))
+                sent = [waiting[-1]._replace(obj=whole)]
+            events = self._events(topic, sent)
+            try:
+                self._send(EventBatch(topic, events))
+            except BaseException:
+                self._take_back(topic, events)
+                raise
+            del self._waiting[topic]
 
     def close_topics(self, *topics: str) -> None:
         """Send what waits on topics, and that nothing more comes.
@@ -169,6 +184,13 @@ class StreamProducer(Generic[T]):
             )
             for key, item in zip(keys, waiting, strict=True)
         ]
+
+    def _take_back(self, topic: str, events: Iterable[Event]) -> None:
+        """Evict what nobody was told of."""
+        store = self._stores.get(topic, self._default_store)
+        for event in events:
+            if store is not None and isinstance(event, NewObjectKeyEvent):
+                store.evict(event.get_key())
 
     def _send(self, batch: EventBatch) -> None:
         if isinstance(self._publisher, EventPublisher):

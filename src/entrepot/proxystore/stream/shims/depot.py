@@ -52,8 +52,9 @@ class DepotSubscriber:
         depot: Which; it stays open when this is closed.
         topic: Which stream; made if it is not there.
         path: Where it is.
-        group: Share the events with other subscribers of the same group, of which each
-            event goes to one; where it read is remembered. By default nothing is shared.
+        group: Share the events with other subscribers of the same group. One of them has
+            them at a time, in order; when it closes or dies another goes on where it was,
+            with the last event, which may not be done. By default nothing is shared.
         timeout: End when so many seconds passed without an event; by default never.
     """
 
