@@ -18,7 +18,7 @@ demo: $(VENV)/.all
 	$(BIN)/entrepot demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) tests $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests $(ARGS)
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
@@ -30,7 +30,7 @@ types: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 stateful: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=long --timeout=3600 -o faulthandler_timeout=0 tests/stateful $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --hypothesis-profile=long --timeout=3600 -o faulthandler_timeout=0 tests/stateful $(ARGS)
 
 crash: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/crash $(ARGS)
