@@ -292,20 +292,20 @@ class Arena:
             if wanted <= state.reserved:
                 return  # another thread was quicker
             steps = -(-(wanted - state.reserved) // step) * step
-            last_error: OutOfMemoryError | None = None
-            for more in (steps, wanted - state.reserved):  # a whole step, else just enough
-                end = min(state.reserved + more, self._region.size_max)
-                try:
-                    with self._growth_guard(end - state.reserved, 0):
-                        self._region.reserve(state.reserved, end)
-                        if failpoints.ARMED:
-                            failpoints.hit("arena.reserved")
-                        self._engine.write(_note_reserved, end)
-                    return
-                except OutOfMemoryError as error:
-                    last_error = error
-            assert last_error is not None
-            raise last_error
+            # No error is kept in a variable: frame and error would hold each other, and with
+            # them all views in the frames above.
+            try:
+                self._reserve_to(state.reserved, state.reserved + steps)
+            except OutOfMemoryError:
+                self._reserve_to(state.reserved, wanted)  # just enough, then
+
+    def _reserve_to(self, begin: int, end: int) -> None:
+        end = min(end, self._region.size_max)
+        with self._growth_guard(end - begin, 0):
+            self._region.reserve(begin, end)
+            if failpoints.ARMED:
+                failpoints.hit("arena.reserved")
+            self._engine.write(_note_reserved, end)
 
     @contextlib.contextmanager
     def _growing(self) -> Generator[None]:

@@ -703,8 +703,11 @@ class Reading:
             size = sum(map(len, _pickle_of(record, view)))
             plain |= {"typename": "vineyard::PickleBuffer", "size_": size, "nbytes": size}
             members["buffer_"] = blob_meta(id | BLOB_BIT, None, size, self._store)
-        is_at_hand = view is not None or values.bulk_ref(record) is None
-        meta._load = lambda: load((record, view)) if is_at_hand else self._store.load(id)  # pyright: ignore[reportPrivateUsage] of the same family
+        if view is not None or values.bulk_ref(record) is None:
+            meta._load = lambda: load((record, view))  # pyright: ignore[reportPrivateUsage] of the same family
+        else:
+            store = self._store  # alone: all that was read would be held by a cycle otherwise
+            meta._load = lambda: store.load(id)  # pyright: ignore[reportPrivateUsage] of the same family
         return meta
 
     def _tensor(
