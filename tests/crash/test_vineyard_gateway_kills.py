@@ -466,26 +466,32 @@ def arm(here: Any, failpoint: str, after: int) -> None:
 @pytest.mark.parametrize("after", range(3))
 @pytest.mark.parametrize("failpoint", ["engine.before_commit", "engine.committed"])
 def test_a_gateway_that_dies_in_a_step_leaves_it_done_or_undone(
-    served: Served, failpoint: str, after: int
+    served: Served, peers: Start, failpoint: str, after: int
 ) -> None:
-    with Raw(served.path) as raw:
-        kept = raw.create(b"kept" * 10_000)
-        open_blob = raw.create(b"open" * 100_000, seals=False)
-        served.gateway.run(arm, failpoint, after)
+    def begin(here: Any, path: str) -> tuple[int, int]:
+        here.raw = Raw(path)
+        return here.raw.create(b"kept" * 10_000), here.raw.create(b"open" * 9000, seals=False)
+
+    def make(here: Any) -> list[int]:
         made: list[int] = []
-
-        def make() -> None:
+        try:
             while True:
-                id = raw.create(b"made" * 50_000)
+                id = here.raw.create(b"made" * 50_000)
                 made.append(id)
-                raw.make(m={"id": f"o{id:016x}", "typename": "vineyard::Blob", "instance_id": 0})
+                member = {"id": f"o{id:016x}", "typename": "vineyard::Blob", "instance_id": 0}
+                here.raw.make(m=member)
+        except (EOFError, OSError):
+            return made
 
-        with pytest.raises((EOFError, OSError)):
-            make()
-        served.gateway.wait_for_death()
-        served.depot.collect()
-        assert served.depot.check() == []
-        served.begin()
+    client = peers(opens=False)
+    kept, open_blob = client.run(begin, served.path)
+    served.gateway.run(arm, failpoint, after)
+    made = client.run(make)
+    client.kill()
+    served.gateway.wait_for_death()
+    served.depot.collect()
+    assert served.depot.check() == []
+    served.begin()
     with Raw(served.path) as raw:
         assert [bytes(view) for view in raw.get(kept, *made)] == [
             b"kept" * 10_000,
@@ -513,3 +519,44 @@ def test_what_a_dead_gateway_had_lent_is_free(served: Served) -> None:
         assert served.depot.statistics().arena.used == 10 * MIB
         with Raw(served.path) as raw:
             raw.call("clear")
+
+
+def test_who_still_writes_when_the_gateway_is_dead_writes_into_nobodys_values(
+    served: Served, peers: Start
+) -> None:
+    def begin(here: Any, path: str) -> None:
+        here.raw = Raw(path)
+        here.views = [
+            here.raw.bytes_of(here.raw.buffers("create_buffer", size=size)["created"])
+            for size in (20 * MIB, 1000)
+        ]
+
+    def write(here: Any) -> None:
+        for view in here.views:
+            view[:] = b"\7" * len(view)
+
+    for _ in range(3):  # three times that does not fit, if anything is left
+        peer = peers(opens=False)
+        peer.run(begin, served.path)
+        served.gateway.kill()
+        served.depot.collect()
+        ids = [served.depot.objects.put(np.zeros(size)) for size in [MIB] * 5 + [50, 500, 5000] * 9]
+        peer.run(write)
+        assert not any(served.depot.objects.get(id).any() for id in ids)
+        assert served.depot.check() == []
+        assert served.depot.statistics().arena.limbo >= 20 * MIB
+        served.begin()
+        peer.kill()
+        served.assert_sound()
+        served.depot.objects.delete(ids)
+
+
+def test_a_client_that_has_left_keeps_nothing_when_the_gateway_dies_later(served: Served) -> None:
+    with Raw(served.path) as raw, Raw(served.path) as other:
+        raw.create(b"left", seals=False)
+        other.create(b"x" * MIB, seals=False)
+        other.create(b"sealed")
+    served.wait_for_leaving()
+    served.gateway.kill()
+    served.begin()
+    served.assert_sound()
