@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from entrepot import settings
-from entrepot.arena import extents, loans
+from entrepot.arena import extents, loans, writers
 from entrepot.arena.bulk import Draft, Ref
 from entrepot.arena.pins import Pins, PinTable
 from entrepot.arena.region import Region, copy_into
@@ -142,6 +142,7 @@ class Arena:
         self._is_reserving = False
         engine.on_release("extent", _release_extent)
         loans.register(engine, self)
+        writers.register(engine)
 
     @property
     def descriptor(self) -> int:
@@ -369,7 +370,7 @@ class Arena:
         beginning: extents.Place | None = None
         while True:
             # In one snapshot: a session that is not in it cannot have seen what it deletes.
-            waiting, live = self._engine.read(self._limbo_and_live, beginning)
+            waiting, live, guards = self._engine.read(self._limbo_and_live, beginning)
             if not waiting:
                 return 0
             oldest = self._engine.oldest_snapshot()  # first the readers,
@@ -377,21 +378,25 @@ class Arena:
             ready = [
                 (version, offset)
                 for version, offset, _ in waiting
-                if (oldest is None or version <= oldest) and offset not in pinned
+                if (oldest is None or version <= oldest)
+                and offset not in pinned
+                and not guards.get(offset)
             ]
             if failpoints.ARMED:
                 failpoints.hit("arena.reclaiming")
             if ready:
-                return self._engine.write(_free_limbo, ready)
+                return self._engine.write(_free_limbo, ready, guards)
             beginning = waiting[-1][:2]
             if oldest is not None and beginning[0] > oldest:
                 return 0  # what comes behind was deleted later
 
     def _limbo_and_live(
         self, tx: Transaction, behind: extents.Place | None
-    ) -> tuple[list[tuple[int, int, int]], list[int]]:
+    ) -> tuple[list[tuple[int, int, int]], list[int], writers.Guards]:
         waiting = extents.limbo(tx, settings.BATCH_KEYS, behind)
-        return waiting, self._engine.session.alive(tx) if waiting else []
+        if not waiting:
+            return [], [], {}
+        return waiting, self._engine.session.alive(tx), writers.guards(tx)
 
     def trim(self) -> int:
         """Return the free end of the arena to the system; return its bytes."""
@@ -600,8 +605,13 @@ def _give_back(tx: Transaction, key: bytes, at: int, end: int) -> None:
 
 
 def _release_extent(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
+    alive = writers.writers_of(tx, session)
     for at, end in _pairs(_decode_spans(value)):
-        extents.free(tx, at, end - at)
+        if alive:
+            extents.add_limbo(tx, at, end - at)
+            writers.guard(tx, at, alive)
+        else:
+            extents.free(tx, at, end - at)
 
 
 def _note_reserved(tx: Transaction, end: int) -> None:
@@ -610,5 +620,8 @@ def _note_reserved(tx: Transaction, end: int) -> None:
     extents.put_state(tx, state)
 
 
-def _free_limbo(tx: Transaction, ready: list[tuple[int, int]]) -> int:
+def _free_limbo(tx: Transaction, ready: list[tuple[int, int]], guards: writers.Guards) -> int:
+    for _, offset in ready:
+        if offset in guards:
+            writers.unguard(tx, offset)
     return sum(extents.pop_limbo(tx, version, offset) for version, offset in ready)

@@ -35,6 +35,8 @@ _MISSING: Any = object()
 _ID_MAX = (1 << 64) - 1
 _BLOBS_MAX = 1 << 16
 """Most blobs that one request may name."""
+_TEXT_MAX = 1000
+"""Errors quote what they refuse, but not megabytes of it."""
 _SLICE_S = 0.5
 """A parked request looks this often whether its client is still there."""
 
@@ -98,8 +100,8 @@ def error_reply(error: Exception) -> Json:
         error = translated(error)
     for code, kind in CODES.items():
         if type(error) is kind:
-            return {"code": code, "message": getattr(error, "detail", str(error))}
-    return {"code": 255, "message": f"{type(error).__name__}: {error}"}
+            return {"code": code, "message": getattr(error, "detail", str(error))[:_TEXT_MAX]}
+    return {"code": 255, "message": f"{type(error).__name__}: {error}"[:_TEXT_MAX]}
 
 
 # Objects.

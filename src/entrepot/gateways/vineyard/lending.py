@@ -65,6 +65,8 @@ class Lender:
         """By blob, the oldest first."""
         self._borrowed: dict[object, set[int]] = {}
         self._kept_max = _KEPT_MAX
+        self._writers: dict[int, set[object]] = {}
+        """By process: its connections on which it writes blobs."""
 
     @property
     def descriptor(self) -> int:
@@ -75,6 +77,21 @@ class Lender:
     def bound(self) -> int:
         """How many bytes of it they map."""
         return self._arena.bound
+
+    def add_writer(self, pid: int, connection: object) -> None:
+        """Note that a process begins to write blobs itself, before it can."""
+        with self._lock:
+            if pid not in self._writers:
+                self._assembly.add_writer(pid)
+            self._writers.setdefault(pid, set()).add(connection)
+
+    def remove_writer(self, pid: int, connection: object) -> None:
+        """Note that a process does not write blobs on a connection any more."""
+        with self._lock:
+            connections = self._writers.get(pid, set())
+            connections.discard(connection)
+            if not connections and self._writers.pop(pid, None) is not None:
+                self._assembly.remove_writer(pid)
 
     def lend(
         self, borrower: object, ids: Sequence[int], bytes_of: Callable[[int], memoryview | None]

@@ -135,6 +135,7 @@ class Server:
                 _log.warning("a connection could not be accepted: %s", error)
                 time.sleep(_PAUSE_S)  # too many files are open: some will be closed
                 continue
+            session: Session | None = None
             try:
                 session = Session(self, Connection(sock), LocalStore(self.depot, limit=self._limit))
                 thread = threading.Thread(target=session.run, daemon=True)
@@ -143,6 +144,8 @@ class Server:
                 thread.start()
             except (EntrepotError, OSError, RuntimeError):  # this one is turned away; others go on
                 _log.exception("a connection could not be served")
+                if session is not None:
+                    self.forget(session)
                 sock.close()
 
     def forget(self, session: Session) -> None:

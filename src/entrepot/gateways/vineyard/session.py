@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ _log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
+_peer = struct.Struct("3i")
+"""Process, user and group at the other end of a UNIX socket."""
+
 
 class Session:
     """One client's connection."""
@@ -46,6 +50,8 @@ class Session:
         self.pulled: dict[int, list[int]] = {}
         """By stream: the blobs of the chunk that this client was given last."""
         self._is_registered = False
+        self._writer = 0
+        """The process of the client, if it writes blobs itself."""
 
     def run(self) -> None:
         """Answer requests until the client leaves."""
@@ -67,6 +73,8 @@ class Session:
             return
         self.server.drafts.drop_of(self)
         self.store.drop_drafts()
+        if self._writer:
+            self.server.lender.remove_writer(self._writer, self)
         for id, mode in self.streams:
             self.store.leave_stream(id, mode)
         self.server.lender.give_all_back(self)
@@ -114,6 +122,16 @@ class Session:
             self.is_parked = False
 
     # Blobs that the client writes itself.
+
+    def begin_writing(self) -> None:
+        """Note whose process it is that writes."""
+        if not self._writer:
+            ends = self.connection.socket.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, _peer.size
+            )
+            pid: int = _peer.unpack(ends)[0]
+            self.server.lender.add_writer(pid, self)
+            self._writer = pid
 
     def begin_blob(self, size: int) -> BlobDraft | None:
         """Take room for a blob; None if it is to be empty."""

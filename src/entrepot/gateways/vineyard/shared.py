@@ -66,6 +66,7 @@ def create_buffers(session: Session, request: Json) -> None:
 
 
 def _create(session: Session, sizes: list[int], *, is_list: bool) -> None:
+    session.begin_writing()
     drafts: list[BlobDraft | None] = []
     try:
         for size in sizes:
@@ -109,6 +110,7 @@ def get_buffers(session: Session, request: Json) -> None:
 def get_next_stream_chunk(session: Session, request: Json) -> None:
     """Give room for the next chunk of a stream, when there is some."""
     id, size = id_field(request, "id"), sizes_field({"sizes": [field(request, "size", int)]})[0]
+    session.begin_writing()
     for seconds in session.slices():
         lent = session.server.lender.with_room(
             lambda seconds=seconds: session.store.try_begin_chunk(id, size, seconds)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from entrepot import settings
-from entrepot.arena import loans
+from entrepot.arena import loans, writers
 from entrepot.arena.bulk import Draft, Ref
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import LimitError, NotFoundError
@@ -255,6 +255,14 @@ class Assembly:
         blob.memory = blob.memory[:size]
 
     # Bytes for programs that map the arena themselves.
+
+    def add_writer(self, pid: int) -> None:
+        """Note that a process writes blobs itself: if this one dies, it may go on for a while."""
+        self._engine.write(writers.note, self._engine, pid)
+
+    def remove_writer(self, pid: int) -> None:
+        """Note that a process does not write blobs any more."""
+        self._engine.write(writers.forget, self._engine, pid)
 
     def lend(self, ids: Iterable[int]) -> dict[int, Loan]:
         """Keep the bytes of blobs and arrays where they are until `end_loans`.
