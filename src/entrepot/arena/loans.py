@@ -42,17 +42,11 @@ def lend(tx: Transaction, engine: Engine, bulk: Bulk, ref: Ref) -> bytes:
     return key
 
 
-def take_back(tx: Transaction, bulk: Bulk, key: bytes, *, if_last: bool = False) -> bool:
-    """End a loan; with `if_last` only if nobody else uses the blob. Tell whether it ended."""
-    value = tx.get(key)
-    if value is None:
-        return True
-    ref = Ref(*_ref.unpack(value))
-    if if_last and bulk.users(tx, ref) > 1:
-        return False
-    bulk.release(tx, ref)
-    tx.delete(key)
-    return True
+def take_back(tx: Transaction, bulk: Bulk, key: bytes) -> None:
+    """End a loan, if it has not ended yet."""
+    value = tx.pop(key)
+    if value is not None:
+        bulk.release(tx, Ref(*_ref.unpack(value)))
 
 
 def take_back_deleted(tx: Transaction, bulk: Bulk, size: int) -> bool:

@@ -11,7 +11,6 @@ when such a client asks for it.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
@@ -25,8 +24,7 @@ from entrepot.vineyard._errors import NotEnoughMemoryException
 __all__ = ["Lender", "Place"]
 
 _KEPT_MAX = 1 << 16
-"""Beyond it, what is deleted is looked for."""
-_FEW = 64
+"""Beyond it, what was deleted long ago is not kept for anybody."""
 _Taken = TypeVar("_Taken")
 
 
@@ -130,9 +128,9 @@ class Lender:
             self._borrowed.setdefault(borrower, set()).add(id)
 
     def _make_few(self, more: int) -> None:
-        """Look now and then for what is deleted: a table without end would slow all down."""
+        """Forget the oldest that are deleted, now and then: a table without end would be slow."""
         if len(self._kept) + more > self._kept_max:
-            self._take_back(list(self._kept))
+            self._drop_deleted(list(self._kept)[: len(self._kept) // 2])
             self._kept_max = max(_KEPT_MAX, 2 * len(self._kept))
 
     def _keep(self, ids: Sequence[int], bytes_of: Callable[[int], memoryview | None]) -> None:
@@ -148,34 +146,28 @@ class Lender:
                 self._kept[id] = _Kept(Place(draft.draft.ref.at, len(body)), b"", draft)
 
     def with_room(self, take: Callable[[], _Taken]) -> _Taken:
-        """Call what takes memory; where there is none, make some, and call it again."""
+        """Call what takes memory; where there is none, drop copies of the deleted, and call again.
+
+        (The arena itself has taken back by then what was deleted and only lent.)
+        """
         try:
             return take()
         except (OutOfMemoryError, NotEnoughMemoryException):
             with self._lock:
-                ids = list(self._kept)
-            for begin in range(0, len(ids), _FEW):
-                if self._take_back(ids[begin : begin + _FEW]):
-                    with contextlib.suppress(OutOfMemoryError, NotEnoughMemoryException):
-                        return take()
-            raise
+                has_room = self._drop_deleted([id for id, kept in self._kept.items() if kept.copy])
+            if not has_room:
+                raise
+            return take()
 
-    def _take_back(self, ids: Sequence[int]) -> bool:
-        """Take back those that are deleted for everybody else; tell whether there were some."""
+    def _drop_deleted(self, ids: Sequence[int]) -> bool:
+        """Forget those that are deleted; tell whether there were some."""
         with self._lock:
-            there = {id: self._kept[id] for id in ids if id in self._kept}
-            keys = {kept.key: id for id, kept in there.items() if kept.key}
-            over = [keys[key] for key in self._assembly.end_loans(list(keys), if_last=True)]
-            for id in over:
-                self._kept[id].key = b""
-            over += [
-                id for id, kept in there.items() if kept.copy and not self._assembly.exists(id)
-            ]
-            for id in over:
+            gone = [id for id in ids if not self._assembly.exists(id)]
+            for id in gone:
                 for borrower in self._kept[id].borrowers:
                     self._borrowed[borrower].discard(id)
-            self._end(over)
-        return bool(over)
+            self._end(gone)
+        return bool(gone)
 
     def give_back(self, borrower: object, ids: Iterable[int]) -> None:
         """Note that a borrower does not look at some blobs any more."""

@@ -284,20 +284,14 @@ class Assembly:
                 lent[id] = Loan(*body, loans.lend(tx, self._engine, self._bulk, body))
         return lent
 
-    def end_loans(self, keys: Sequence[bytes], *, if_last: bool = False) -> list[bytes]:
-        """End loans; with `if_last` those of blobs that are deleted for all others.
-
-        Returns:
-            Which have ended.
-        """
-        ended: list[bytes] = []
+    def end_loans(self, keys: Sequence[bytes]) -> None:
+        """End loans; those that have ended are passed over."""
         for begin in range(0, len(keys), settings.BATCH_KEYS):
-            some = keys[begin : begin + settings.BATCH_KEYS]
-            ended += self._engine.write(self._end_loans, some, if_last)
-        return ended
+            self._engine.write(self._end_loans, keys[begin : begin + settings.BATCH_KEYS])
 
-    def _end_loans(self, tx: Transaction, keys: Sequence[bytes], if_last: bool) -> list[bytes]:
-        return [key for key in keys if loans.take_back(tx, self._bulk, key, if_last=if_last)]
+    def _end_loans(self, tx: Transaction, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            loans.take_back(tx, self._bulk, key)
 
     # Looking.
 
