@@ -117,7 +117,25 @@ def members(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def arrays() -> dict[str, Any]:
-    dtypes = "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16 ? M8[ns] M8[s] m8[ns]".split()
+    dtypes = [
+        "i1",
+        "i2",
+        "i4",
+        "i8",
+        "u1",
+        "u2",
+        "u4",
+        "u8",
+        "f2",
+        "f4",
+        "f8",
+        "c8",
+        "c16",
+        "?",
+        "M8[ns]",
+        "M8[s]",
+        "m8[ns]",
+    ]
     values: dict[str, Any] = {f"array {d}": np.arange(6).astype(d).reshape(2, 3) for d in dtypes}
     return values | {
         "array without axes": np.array(5.0),

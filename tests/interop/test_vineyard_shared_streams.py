@@ -56,7 +56,9 @@ def watch(gateway_socket: str) -> Iterator[Watch]:
 def join(here: Any, side: str, path: str) -> None:
     import importlib
 
-    here.package = importlib.import_module("vineyard" if side == "original" else "entrepot.vineyard")
+    here.package = importlib.import_module(
+        "vineyard" if side == "original" else "entrepot.vineyard"
+    )
     here.io = importlib.import_module(f"{here.package.__name__}.io")
     here.client = here.package.connect(path)
 
