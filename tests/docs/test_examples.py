@@ -48,6 +48,11 @@ SAYS = {
         "were one line each: True",
         "was heard: True",
     ],
+    "14_original_vineyard_clients": [
+        "the original's total is right: True",
+        "its answer is right: True",
+        "looked at in place: True",
+    ],
 }
 
 
@@ -68,6 +73,8 @@ def test_an_example_runs_as_it_is_and_ends_clean(example: Path, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
+    if done.stdout.startswith("skipped: "):
+        pytest.skip(done.stdout)
     for words in SAYS[example.stem]:
         assert words in done.stdout
     for root in map(Path, roots.values()):

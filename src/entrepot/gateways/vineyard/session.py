@@ -117,7 +117,10 @@ class Session:
         """Yield for how long to wait next, while the client is there."""
         self.is_parked = True
         try:
-            yield from commands.slices(self.connection.is_gone)
+            for seconds in commands.slices(self.connection.is_gone):
+                yield seconds
+                # Waits this short do not look for the dead, and one may be who is waited for.
+                self.store.depot.attached.tick()
         finally:
             self.is_parked = False
 

@@ -72,14 +72,14 @@ def pandas_sparse_array_builder(client: Any, value: Any, builder: Any, **_option
 def pandas_sparse_array_resolver(obj: Object, resolver: Any) -> Any:
     """Return the sparse array."""
     pandas: Any = importlib.import_module("pandas")
+    size, dtype = int(obj.meta["sp_index_size"]), _sparse_dtype(obj.meta["value_type_"])
+    places = resolver.run(obj.member("sp_index"))
+    found = resolver.run(obj.member("sp_values"))
+    kind = pandas.arrays.SparseArray
+    if hasattr(kind, "from_indices"):
+        return kind.from_indices(found, places, size, dtype.fill_value, dtype=dtype.subtype)
     indexes: Any = importlib.import_module("pandas._libs.sparse")  # pickles of pandas name it too
-    meta = obj.meta
-    places = indexes.IntIndex(int(meta["sp_index_size"]), resolver.run(obj.member("sp_index")))
-    return pandas.arrays.SparseArray(
-        resolver.run(obj.member("sp_values")),
-        sparse_index=places,
-        dtype=_sparse_dtype(meta["value_type_"]),
-    )
+    return kind(found, sparse_index=indexes.IntIndex(size, places), dtype=dtype)
 
 
 def _is_usual(dtype: Any) -> bool:
