@@ -6,17 +6,15 @@ in alternating turns; and how much memory several readers of one array need toge
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import entrepot
 from benchmarks.harness import Contestant, Plan, Timing, compare
 from benchmarks.peers import NotInstalledError, vineyard_client
+from benchmarks.readers import READERS, private_bytes
 from benchmarks.report import Bound, Check, at_least, at_most, duration
 
 __all__ = ["measure_vineyard_face"]
@@ -25,7 +23,6 @@ MIB = 1 << 20
 PUT_MIB = 256
 GET_MIB = 1024
 QUICK_MIB = 16
-READERS = 4
 ROWS = 1000
 
 
@@ -167,22 +164,9 @@ def _readers(client: Any, plan: Plan) -> Check:
     mib = QUICK_MIB if plan.quick else PUT_MIB
     id = client.put(np.ones(mib * MIB, np.uint8))
     depot = client.ipc_client._store.depot
-    context = multiprocessing.get_context("spawn")
     address = (depot.name, str(depot.path.parent), str(depot.data_path.parent), int(id))
-    pipes: list[Connection] = []
-    processes: list[Any] = []
-    for _ in range(READERS):
-        here, there = context.Pipe()
-        process = context.Process(target=_read, args=(there, *address))
-        process.start()
-        pipes.append(here)
-        processes.append(process)
-    private_kib = [pipe.recv() for pipe in pipes]
-    for pipe, process in zip(pipes, processes, strict=True):
-        pipe.send(None)
-        process.join()
+    copies = private_bytes(_connect, *address) / (mib * MIB)
     client.delete(id)
-    copies = sum(private_kib) / 1024 / mib
     return Check(
         "vineyard face",
         f"copies of an array that {READERS} readers hold, besides the one shared",
@@ -192,23 +176,10 @@ def _readers(client: Any, plan: Plan) -> Check:
     )
 
 
-def _read(pipe: Connection, name: str, directory: str, data_directory: str, number: int) -> None:
-    """Look at every page of an array; tell how much private memory that took, in KiB."""
+def _connect(name: str, directory: str, data_directory: str, number: int) -> tuple[Any, Any]:
     from entrepot.vineyard import ObjectID
     from entrepot.vineyard._local import LocalStore
     from entrepot.vineyard.core.client import Client, IPCClient
 
     depot = entrepot.open(name, directory=directory, data_directory=data_directory)
-    client = Client(IPCClient(LocalStore(depot)))
-    before = _private_kib()
-    array = client.get(ObjectID(number))
-    assert int(array[::4096].sum()) == len(array[::4096])
-    pipe.send(max(0, _private_kib() - before))  # pages given back meanwhile are no gain of ours
-    pipe.recv()
-    del array
-    client.close()
-
-
-def _private_kib() -> int:
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return Client(IPCClient(LocalStore(depot))), ObjectID(number)

@@ -6,18 +6,16 @@ turns; and how much memory several such readers of one array need together.
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness import Contestant, Plan, compare
 from benchmarks.peers import NotInstalledError, vineyard_client
+from benchmarks.readers import READERS, private_bytes
 from benchmarks.report import Bound, Check, at_most, duration
 
 __all__ = ["measure_vineyard_gateway"]
@@ -25,7 +23,6 @@ __all__ = ["measure_vineyard_gateway"]
 MIB = 1 << 20
 LARGE_MIB, QUICK_MIB = 256, 8
 REMOTE_MIB, QUICK_REMOTE_MIB = 64, 4
-READERS = 4
 ROWS = 1000
 COLUMNS = 30
 SLOWER_MAX = 1.2
@@ -229,42 +226,17 @@ def _readers(client: Any, mib: int) -> Check:
     before = client.status.memory_usage
     id = client.put(np.ones(mib * MIB, np.uint8))
     shared = client.status.memory_usage - before
-    context = multiprocessing.get_context("spawn")
-    pipes: list[Connection] = []
-    processes: list[Any] = []
-    for _ in range(READERS):
-        here, there = context.Pipe()
-        process = context.Process(target=_read, args=(there, client.ipc_socket, int(id)))
-        process.start()
-        pipes.append(here)
-        processes.append(process)
-    private_kib = [pipe.recv() for pipe in pipes]
-    for pipe, process in zip(pipes, processes, strict=True):
-        pipe.send(None)
-        process.join()
+    private = private_bytes(_connect, client.ipc_socket, int(id))
     client.delete(id)
     return Check(
         "vineyard gateway",
         f"copies of an array that a writer and {READERS} readers hold together",
-        (shared + sum(private_kib) * 1024) / (mib * MIB),
+        (shared + private) / (mib * MIB),
         "",
         at_most(1.1),
     )
 
 
-def _read(pipe: Connection, path: str, number: int) -> None:
-    """Look at every page of an array; tell how much private memory that took, in KiB."""
+def _connect(path: str, number: int) -> tuple[Any, Any]:
     vineyard: Any = import_module("vineyard")
-    client = vineyard.connect(path)
-    before = _private_kib()
-    array = client.get(vineyard.ObjectID(number))
-    assert int(array[::4096].sum()) == len(array[::4096])
-    pipe.send(max(0, _private_kib() - before))
-    pipe.recv()
-    del array
-    client.close()
-
-
-def _private_kib() -> int:
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return vineyard.connect(path), vineyard.ObjectID(number)
