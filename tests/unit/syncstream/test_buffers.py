@@ -364,13 +364,13 @@ def test_a_file_buffer_bears_what_killed_writers_and_full_disks_leave(tmp_path: 
     buffer.write("0\n1\n2\n")
     (tmp_path / "log-1.log").unlink()
     assert buffer.read() == ("0", "2")
-    (tmp_path / "log-tmp.tmp").write_bytes("caf\u00e9".encode()[:-1])
+    (tmp_path / "log-tmp.tmp").write_bytes("na\u00ef".encode()[:-1])
     buffer.write("\n")
-    assert buffer.read() == ("0", "2", "caf\ufffd")
+    assert buffer.read() == ("0", "2", "na\ufffd")
     (tmp_path / "log-0.part").mkdir()  # nothing can be written there
     with pytest.raises(OSError, match="log-0"):
         buffer.write("lost\n")
-    assert buffer.read() == ("0", "2", "caf\ufffd")
+    assert buffer.read() == ("0", "2", "na\ufffd")
 
 
 def test_a_file_buffer_without_a_path_is_refused() -> None:
