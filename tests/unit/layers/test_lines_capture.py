@@ -317,7 +317,7 @@ def test_a_program_and_its_children_go_on_behind_the_end(
     ) as depot:
         done = subprocess.run(
             [sys.executable, "-c", BEGIN + program],
-            env={**os.environ, **roots},
+            env={**os.environ, **roots, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=60,
