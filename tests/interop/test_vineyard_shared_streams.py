@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,3 +276,58 @@ def test_a_stream_has_one_reader_and_one_writer(start: Start, writes: str, reads
         lambda here, id: told(lambda: here.client.create_stream(here.package.ObjectID(id))), id
     )
     assert again == "ObjectExistsException"
+
+
+# Files, by the programs of the package vineyard-io.
+
+
+@pytest.fixture
+def drivers() -> None:
+    if find_spec("vineyard") is None or find_spec("vineyard.drivers.io") is None:
+        pytest.skip("pip install vineyard-io")
+
+
+def open_file(here: Any, address: str, *of: Any, **options: Any) -> int | None:
+    here.handlers = []
+    client = here.client
+    id = here.io.open(
+        address,
+        *of,
+        handlers=here.handlers,
+        vineyard_ipc_socket=client.ipc_socket,
+        vineyard_endpoint=client.rpc_endpoint,
+        **options,
+    )
+    return None if id is None else int(id)
+
+
+def join_handlers(here: Any) -> None:
+    for handler in here.handlers:
+        handler.join()
+
+
+@pytest.mark.usefixtures("drivers")
+def test_a_file_that_the_original_opens_is_a_stream_for_ours(start: Start, tmp_path: Path) -> None:
+    def read_batches(here: Any, id: int) -> list[Any]:
+        stream = here.client.get(here.package.ObjectID(id))[0]
+        return [batch.to_pydict() for batch in stream.open_reader(here.client)]
+
+    (tmp_path / "x.csv").write_text("a,b\n1,x\n2,y\n")
+    opener, reader = start("original"), start("ours")
+    id = opener.run(open_file, f"file://{tmp_path}/x.csv")
+    assert reader.run(read_batches, id) == [{"f0": ["a", "1", "2"], "f1": ["b", "x", "y"]}]
+    opener.run(join_handlers)
+
+
+@pytest.mark.usefixtures("drivers")
+def test_the_original_copies_a_file_through_our_streams(start: Start, tmp_path: Path) -> None:
+    def copy_file(here: Any, source: str, target: str) -> None:
+        id = here.package.ObjectID(open_file(here, source))
+        reading = here.handlers
+        open_file(here, target, id, mode="w")
+        here.handlers += reading
+        join_handlers(here)
+
+    (tmp_path / "x.csv").write_text("a,b\n1,x\n2,y\n")
+    start("original").run(copy_file, f"file://{tmp_path}/x.csv", f"file://{tmp_path}/y.csv")
+    assert [path.read_text() for path in tmp_path.glob("y.csv*")] == ["a,b\n1,x\n2,y\n"]
