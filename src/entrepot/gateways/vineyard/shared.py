@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from entrepot.errors import EntrepotError
 from entrepot.gateways.vineyard.commands import (
     blobs_asked,
     field,
@@ -146,7 +147,8 @@ def seal(session: Session, request: Json) -> Json:
     id = id_field(request, "object_id")
     if id != EMPTY_BLOB:
         session.seal_blob(_unsealed(session, id))
-        session.server.lender.lend(session, [id], session.bytes_of)
+        with contextlib.suppress(EntrepotError):  # sealed it is, though nothing may keep it there
+            session.server.lender.lend(session, [id], session.bytes_of)
     return {}
 
 
@@ -191,7 +193,9 @@ def increase_reference_count(session: Session, request: Json) -> Json:
     """Note that the client looks at blobs."""
     blobs = [id for id in ids_field(request, "ids") if id & BLOB_BIT and id != EMPTY_BLOB]
     wanted = [id for id in blobs if session.server.draft(id) is None]
-    with contextlib.suppress(VineyardException):  # of what has no bytes: there is nothing to keep
+    with contextlib.suppress(
+        VineyardException, EntrepotError
+    ):  # of what has no bytes: there is nothing to keep
         session.server.lender.lend(session, wanted, session.bytes_of)
     return {}
 
