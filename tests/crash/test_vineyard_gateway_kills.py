@@ -430,6 +430,7 @@ def test_clients_of_both_kinds_read_what_the_others_put(
                 ("array", numbers(seed, number)),
                 ("frame", frame),
                 ("text", f"{seed}"),
+                ("dict", {"k": numbers(seed, number), "none": None}),
             ):
                 id = client.put(value)
                 client.persist(id)
@@ -441,7 +442,9 @@ def test_clients_of_both_kinds_read_what_the_others_put(
                 frame = client.get(client.get_name(f"frame {other} {number}", True))
                 text = client.get(client.get_name(f"text {other} {number}", True))
                 expected = numbers(other, number)
-                is_right = (array == expected).all() and (frame["a"] == expected).all()
+                pickled = client.get(client.get_name(f"dict {other} {number}", True))
+                is_right = (pickled["k"] == expected).all() and pickled["none"] is None
+                is_right &= (array == expected).all() and (frame["a"] == expected).all()
                 if not (is_right and frame["b"].dtype == bool and text == f"{other}"):
                     wrong.append(f"{other} {number}")
         return wrong

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 import entrepot
 from support.conditions import PATIENCE_S, wait_until
-from support.homes import memory_directory
+from support.homes import Home, memory_directory
 from support.vineyard_raw import REGISTER, Gateway, Raw, serving
 
 EMPTY = 1 << 63
@@ -973,3 +974,28 @@ def test_references_are_counted_by_connection(raw: Raw, path: str, depot: entrep
         assert free(depot) < MIB
     for name in ("is_in_use", "is_spilled"):
         assert raw.code(name, id=GONE) == 12
+
+
+def test_who_leaves_a_full_depot_gives_back_what_it_was_lent(home: Home, tmp_path: Path) -> None:
+    with home.open("16M") as depot, serving(depot, tmp_path / "v.sock") as gateway:
+        with Raw(gateway.path) as raw, Raw(gateway.path) as other:
+            ids = [raw.create(bytes([number]) * 5000) for number in range(200)]
+            other.get(*ids)
+            drafts = [raw.create(b"x" * 600, seals=False) for _ in range(1000)]
+            fill: list[Any] = []
+            for size in (700, 1):
+                with pytest.raises(entrepot.OutOfMemoryError):  # noqa: PT012 until it is full
+                    while True:
+                        fill.append(depot.objects.put("x" * size))
+            assert raw.code("create_data", content={"typename": "t", "x": "x" * 2000}) == 41
+            seals = ({"type": "seal_request", "object_id": id} for id in drafts)
+            draft = next(seal["object_id"] for seal in seals if raw.ask(seal).get("code") == 41)
+            assert raw.code("get_buffers", ids=[draft]) == 14
+            assert raw.call("exists", id=draft) == {"exists": True}
+            assert raw.call("drop_buffer", id=draft) == {}
+            assert raw.code("drop_buffer", id=draft) == 12
+            assert raw.call("del_data", id=ids[:100]) == {}
+            assert bytes(other.get(ids[150])[0]) == bytes([150]) * 5000
+        wait_until(lambda: depot.sessions()[1].held.get("loan") is None, "all loans have ended")
+        assert not depot.sessions()[1].held.get("writer")
+        depot.objects.delete(fill)

@@ -7,7 +7,7 @@
 
     free    in two tables, by offset and by size; neighbours are merged
     held    taken by a session that has not sealed it yet
-    limbo   deleted, and perhaps still seen by a reader
+    limbo   deleted, and perhaps still seen by a reader, or written by a dead gateway's client
     fresh   reserved, and never touched: 30 to 50 times slower to fill than what is warm,
             so it is used last
 

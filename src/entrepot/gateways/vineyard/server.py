@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Drafts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._ending = threading.Lock()
         self._drafts: dict[int, tuple[BlobDraft, Session]] = {}
 
     def add(self, draft: BlobDraft, owner: Session) -> None:
@@ -49,24 +51,31 @@ class Drafts:
         found = self._drafts.get(id)
         return None if found is None else found[0]
 
-    def pop(self, draft: BlobDraft) -> Session:
-        """Forget a blob; return who has begun it.
+    @contextlib.contextmanager
+    def ending(self, draft: BlobDraft) -> Generator[Session]:
+        """Yield who has begun a blob, and forget it when the block has sealed or dropped it.
 
         Raises:
             ObjectNotExistsException: Somebody was quicker.
         """
-        with self._lock:
-            found = self._drafts.pop(draft.id, None)
-        if found is None:
-            raise ObjectNotExistsException(f"there is no blob {text_id(draft.id)} to be written")
-        return found[1]
+        with self._ending:
+            found = self._drafts.get(draft.id)
+            if found is None:
+                raise ObjectNotExistsException(
+                    f"there is no blob {text_id(draft.id)} to be written"
+                )
+            yield found[1]
+            with self._lock:
+                del self._drafts[draft.id]
 
     def drop_of(self, owner: Session) -> None:
-        """Forget what somebody wrote."""
-        with self._lock:
-            gone = [id for id, (_, session) in self._drafts.items() if session is owner]
-            for id in gone:
-                del self._drafts[id]
+        """Drop what somebody wrote, who leaves."""
+        with self._ending:
+            with self._lock:
+                gone = [id for id, (_, session) in self._drafts.items() if session is owner]
+                for id in gone:
+                    del self._drafts[id]
+            owner.store.drop_drafts()
 
 
 class Server:

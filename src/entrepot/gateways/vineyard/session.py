@@ -72,7 +72,6 @@ class Session:
         if self.store.depot.closed:
             return
         self.server.drafts.drop_of(self)
-        self.store.drop_drafts()
         if self._writer:
             self.server.lender.remove_writer(self._writer, self)
         for id, mode in self.streams:
@@ -145,18 +144,14 @@ class Session:
 
     def seal_blob(self, draft: BlobDraft) -> None:
         """Make a blob that was written, by this client or by another one, visible to all."""
-        owner = self.server.drafts.pop(draft)
-        try:
+        with self.server.drafts.ending(draft) as owner:
             loan = owner.store.seal_and_lend(draft)
-        except BaseException:
-            self.server.drafts.add(draft, owner)
-            raise
         self.server.lender.keep(self, draft.id, loan)
 
     def drop_blob(self, draft: BlobDraft) -> None:
         """Give back a blob that was not sealed."""
-        owner = self.server.drafts.pop(draft)
-        owner.store.drop_blob(draft)
+        with self.server.drafts.ending(draft) as owner:
+            owner.store.drop_blob(draft)
 
     def bytes_of(self, id: int) -> memoryview | None:
         """Return the bytes of a blob; None if there is none."""

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from entrepot.errors import EntrepotError
 from entrepot.gateways.vineyard.commands import (
     blobs_asked,
     field,
@@ -190,7 +191,9 @@ def increase_reference_count(session: Session, request: Json) -> Json:
     """Note that the client looks at blobs."""
     blobs = [id for id in ids_field(request, "ids") if id & BLOB_BIT and id != EMPTY_BLOB]
     wanted = [id for id in blobs if session.server.draft(id) is None]
-    with contextlib.suppress(VineyardException):  # of what has no bytes: there is nothing to keep
+    with contextlib.suppress(
+        VineyardException, EntrepotError
+    ):  # of what has no bytes: there is nothing to keep
         session.server.lender.lend(session, wanted, session.bytes_of)
     return {}
 
