@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import socket
 import struct
 from collections.abc import Iterator
@@ -30,11 +31,14 @@ MIB = 1 << 20
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[entrepot.Depot, Gateway]]:
     root = memory_directory()
     data = tmp_path_factory.mktemp("data")
-    with entrepot.open("lab", directory=root, data_directory=data, memory="80M") as depot:
-        with serving(depot, root / "v.sock", limit=64 * MIB) as gateway:
-            yield depot, gateway
-        depot.destroy()
-    assert [path.name for path in root.iterdir() if path.name != ".lock"] == []
+    try:
+        with entrepot.open("lab", directory=root, data_directory=data, memory="80M") as depot:
+            with serving(depot, root / "v.sock", limit=64 * MIB) as gateway:
+                yield depot, gateway
+            depot.destroy()
+        assert [path.name for path in root.iterdir() if path.name != ".lock"] == []
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture
