@@ -17,9 +17,11 @@ import pandas as pd
 import pytest
 
 import entrepot.vineyard as vineyard
+from entrepot.gateways.vineyard.server import Server
 from entrepot.vineyard.core.client import Client
 from entrepot.vineyard.deploy.local import start_vineyardd
 from support.conditions import PATIENCE_S, wait_until
+from support.homes import Home
 
 C: Any = vineyard._C
 
@@ -102,6 +104,21 @@ def test_what_one_side_puts_the_other_gets(both: tuple[Client, Client, int]) -> 
             assert not remote.exists(id)
     assert local.list_objects("*") == []
     assert local.status.memory_usage == 0
+
+
+def test_our_clients_find_the_depot_behind_the_socket_of_a_server(
+    home: Home, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "v.sock")
+    server = Server(home.open("64M"), ipc=path)
+    server.start()
+    try:
+        with vineyard.connect(path) as client:
+            assert client.get(client.put((1, "a"))) == (1, "a")
+            assert client._store.depot.name == home.name
+    finally:
+        server.close()
+    assert list(tmp_path.glob("*v.sock*")) == []
 
 
 def test_names_labels_copies_and_lists_over_the_network(both: tuple[Client, Client, int]) -> None:

@@ -20,8 +20,9 @@ from entrepot.gateways.vineyard.session import Session
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import ObjectNotExistsException
 from entrepot.vineyard._ids import text_id
-from entrepot.vineyard._local import LocalStore
+from entrepot.vineyard._local import NO_ENDPOINT, LocalStore
 from entrepot.vineyard._wire import Connection
+from entrepot.vineyard.core.connection import unlink_depot_file, write_depot_file
 
 __all__ = ["Server"]
 
@@ -111,7 +112,7 @@ class Server:
         self._listeners: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self.ipc_socket = os.fspath(ipc) if ipc is not None else ""
-        self.rpc_endpoint = "0.0.0.0:0"
+        self.rpc_endpoint = NO_ENDPOINT
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop_listening)
             if rpc is not None:
@@ -121,7 +122,17 @@ class Server:
                 self.rpc_endpoint = f"{host}:{port}"
             if ipc is not None:
                 self._listeners.append(_listen_at(Path(ipc)))
+                write_depot_file(ipc, self._told())  # clients of ours look into the memory
             stack.pop_all()
+
+    def _told(self) -> Json:
+        return {
+            "name": self.depot.name,
+            "directory": str(self.depot.path.parent),
+            "data_directory": str(self.depot.data_path.parent),
+            "size": self._limit,
+            "rpc": None if self.rpc_endpoint == NO_ENDPOINT else self.rpc_endpoint,
+        }
 
     def draft(self, id: int) -> BlobDraft | None:
         """Return a blob that some client is writing; None if it is not."""
@@ -195,6 +206,7 @@ class Server:
             thread.join()
         if self.ipc_socket and is_listening:
             Path(self.ipc_socket).unlink(missing_ok=True)
+            unlink_depot_file(self.ipc_socket, self.depot.name)
 
 
 def _listen_at(path: Path) -> socket.socket:

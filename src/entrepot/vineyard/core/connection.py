@@ -147,6 +147,23 @@ def depot_file(socket: str | os.PathLike[str]) -> Path:
     return Path(f"{os.fspath(socket)}.depot")
 
 
+def write_depot_file(socket: str | os.PathLike[str], told: Mapping[str, object]) -> None:
+    """Tell which depot a socket stands for: whoever reads it sees all of it, or none."""
+    beside = depot_file(socket)
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    draft = beside.with_name(f".{beside.name}.{os.getpid()}")
+    draft.write_text(json.dumps(told))
+    draft.replace(beside)
+
+
+def unlink_depot_file(socket: str | os.PathLike[str], name: str) -> None:
+    """Remove what was told of a depot, unless another one has taken the socket since."""
+    beside = depot_file(socket)
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if json.loads(beside.read_text())["name"] == name:
+            beside.unlink()
+
+
 def _open_depot(name: str | None) -> LocalStore:
     try:
         return LocalStore(entrepot.open(name))

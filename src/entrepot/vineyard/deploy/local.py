@@ -11,14 +11,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Generator
 from typing import IO
 
 import entrepot
 from entrepot import settings
 from entrepot.errors import EntrepotError
-from entrepot.vineyard.core.connection import depot_file
+from entrepot.vineyard.core.connection import unlink_depot_file, write_depot_file
 from entrepot.vineyard.deploy.sizes import parse_readable_size
 
 __all__ = ["get_current_socket", "shutdown", "start_vineyardd", "try_init"]
@@ -75,15 +74,13 @@ def start_vineyardd(
             "data_directory": str(depot.data_path.parent),
             "size": bytes_max,
         }
-        beside = depot_file(socket)
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        stack.callback(_in_this_process(_unlink_own), beside, depot.name)
-        _write_whole(beside, told)
+        stack.callback(_in_this_process(unlink_depot_file), socket, depot.name)
+        write_depot_file(socket, told)
         port = rpc_socket_port if rpc else None
         process, rpc_endpoint = stack.enter_context(
             _served(depot, socket, port, bytes_max, debug=debug)
         )
-        _write_whole(beside, told | {"rpc": rpc_endpoint})
+        write_depot_file(socket, told | {"rpc": rpc_endpoint})
         yield process, socket, etcd_endpoints
 
 
@@ -96,19 +93,6 @@ def _in_this_process(call: Callable[..., object]) -> Callable[..., None]:
             call(*arguments, **keywords)
 
     return guarded
-
-
-def _write_whole(beside: Path, told: Mapping[str, object]) -> None:
-    draft = beside.with_name(f".{beside.name}.{os.getpid()}")
-    draft.write_text(json.dumps(told))
-    draft.replace(beside)
-
-
-def _unlink_own(beside: Path, name: str) -> None:
-    """Remove what we wrote, unless another instance has taken the socket since."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        if json.loads(beside.read_text())["name"] == name:
-            beside.unlink()
 
 
 @contextlib.contextmanager
