@@ -257,20 +257,14 @@ class LocalStore(LocalStreams):
 
     def _blob_part(self, blob: NewBlob) -> Leaf | int:
         if not blob.nbytes:
-            return self._empty_blob()
+            return EMPTY_BLOB
         body = blob.buffers[0] if len(blob.buffers) == 1 else memoryview(b"".join(blob.buffers))
         return Leaf(values.encode_blob(body.cast("B")), is_blob=True)
-
-    def _empty_blob(self) -> int:
-        """Make sure that the blob without bytes is there, to be a member."""
-        if not self._assembly.exists(EMPTY_BLOB):
-            self._assembly.put_empty(EMPTY_BLOB)
-        return EMPTY_BLOB
 
     def _checked_member(self, number: int) -> int:
         if number in self._drafts:
             raise _unsealed(number)
-        return self._empty_blob() if number == EMPTY_BLOB else number
+        return number
 
     def fetch(
         self, ids: Sequence[int], *, buffers: bool = True, sync_remote: bool = True
@@ -338,11 +332,6 @@ class LocalStore(LocalStreams):
                     break
                 left = refused
             return gone
-
-    def blobs_in(self, id: int) -> list[int]:
-        """Return the blobs that an object is made of: itself, if it is one."""
-        found = self._assembly.read_records(id)
-        return [at | BLOB_BIT for at, record in found.items() if values.tree_of(record) is None]
 
     def _blobs_of(self, ids: Sequence[int]) -> list[int]:
         """Return the blobs that objects hold themselves: they never outlive them."""

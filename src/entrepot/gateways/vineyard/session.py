@@ -46,9 +46,7 @@ class Session:
         self.has_memory = False
         """Whether it has the arena's descriptor."""
         self.streams: set[tuple[int, str]] = set()
-        """Id and mode of the streams that this client has opened."""
-        self.pulled: dict[int, list[int]] = {}
-        """By stream: the blobs of the chunk that this client was given last."""
+        """Id and mode of the streams that this client has opened, or read from."""
         self._is_registered = False
         self._writer = 0
         """The process of the client, if it writes blobs itself."""
