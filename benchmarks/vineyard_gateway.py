@@ -6,7 +6,9 @@ turns; and how much memory several such readers of one array need together.
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
@@ -58,7 +60,7 @@ def _ours(mib: int) -> Generator[Clients]:
     vineyard: Any = import_module("vineyard")
     port = _free_port()
     with start_vineyardd(size=f"{mib}M", rpc_socket_port=port) as (_, path, _):
-        clients = Clients(vineyard.connect(path), vineyard.connect("127.0.0.1", port))
+        clients = Clients(vineyard.connect(path), _rpc_client(port))
         yield clients
         for client in clients:
             client.close()
@@ -68,10 +70,22 @@ def _ours(mib: int) -> Generator[Clients]:
 def _theirs(mib: int) -> Generator[Clients]:
     port = _free_port()
     with vineyard_client(mib, port=port) as client:
-        vineyard: Any = import_module("vineyard")
-        remote = vineyard.connect("127.0.0.1", port)
+        remote = _rpc_client(port)
         yield Clients(client, remote)
         remote.close()
+
+
+def _rpc_client(port: int) -> Any:
+    """Connect; what the client prints about that is no part of our output."""
+    vineyard: Any = import_module("vineyard")
+    sys.stdout.flush()
+    shown = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        return vineyard.connect("127.0.0.1", port)
+    finally:
+        os.dup2(shown, 1)
+        os.close(shown)
 
 
 def _free_port() -> int:

@@ -21,6 +21,7 @@ import os
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -188,7 +189,7 @@ class AsyncDepot:
         return AsyncTable(await asyncio.to_thread(self.sync.table, path))
 
     async def stream(
-        self, path: str, *, shards: int | None = None, retention: float | None = None
+        self, path: str, *, shards: int | None = None, retention: float | timedelta | None = None
     ) -> AsyncStream:
         """Return a stream; see `Depot.stream`."""
         found = await asyncio.to_thread(self.sync.stream, path, shards=shards, retention=retention)

@@ -19,6 +19,7 @@ from entrepot import settings
 from entrepot.layers.containers import Container, Data, Info, ObjectReader
 from entrepot.layers.lines import Entry, Lines, LinesInfo, LinesStretch
 from entrepot.layers.lines.lines import Following
+from entrepot.layers.numbers import whole
 from entrepot.layers.streams import (
     Appended,
     Consumer,
@@ -144,7 +145,7 @@ class AsyncTable:
         """Yield (key, attributes) of the items that pass a filter, by key; see `Table.scan`."""
         which = Range(sharding_key, sort_start, sort_end, segment, segments)
         plan = self.sync.plan(where, names, which, None, {**(parameters or {}), **bound})
-        return self._rows(plan, limit)
+        return self._rows(plan, None if limit is None else whole("limit", limit, 0))
 
     async def _rows(self, plan: Plan, limit: int | None) -> AsyncIterator[Row]:
         behind: str | None = ""

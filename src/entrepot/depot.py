@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import weakref
 from collections.abc import Generator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -18,7 +20,7 @@ from entrepot.engine import held
 from entrepot.engine.lmdb import Slot, slots
 from entrepot.engine.lmdb.environment import is_stopped
 from entrepot.engine.lmdb.locks import root_lock
-from entrepot.errors import ClosedError, ConflictError, LimitError
+from entrepot.errors import ClosedError, ConflictError, LimitError, TypeMismatchError
 from entrepot.layers import containers, entries, streams
 from entrepot.layers import lines as line_buffers
 from entrepot.layers.containers import Container
@@ -365,7 +367,7 @@ class Depot:
         return self._open(Table(tier, container, rest.whole))
 
     def stream(
-        self, path: str, *, shards: int | None = None, retention: float | None = None
+        self, path: str, *, shards: int | None = None, retention: float | timedelta | None = None
     ) -> Stream:
         """Return a stream: records in shards, in a directory of a container.
 
@@ -373,18 +375,20 @@ class Depot:
             path: `CONTAINER/STREAM`, for instance `users/clicks`.
             shards: Make it with so many, where it is not there. A stream that is there is
                 left as it is; `Stream.resize` adds shards.
-            retention: When it is made: how long records are kept, in seconds; by default a day.
+            retention: When it is made: how long records are kept, in seconds or as a timedelta;
+                by default a day.
 
         Raises:
             LimitError: That is no such path, or a number is out of range.
             ConflictError: With `shards`: something else has that name.
+            TypeMismatchError: A number is none.
         """
         tier, container, rest = self._data(path)
         if not rest.name:
             raise LimitError(f"{path!r} names no stream", 'for instance "users/clicks"')
         stream = self._open(Stream(tier, container, rest))
         if shards is not None:
-            kept_s = settings.RETENTION_S_DEFAULT if retention is None else int(retention)
+            kept_s = settings.RETENTION_S_DEFAULT if retention is None else _seconds(retention)
             stream.create(shards, retention_s=kept_s, exist_ok=True)
         return stream
 
@@ -599,6 +603,25 @@ class _Closed:
         if attribute in ("engine", "bulk", "ids", "commits"):
             return self
         raise _closed(self._name)
+
+
+def _seconds(retention: object) -> int:
+    """Return a retention as a stream takes it.
+
+    Raises:
+        LimitError: It is no number that can be.
+        TypeMismatchError: It is no number.
+    """
+    if isinstance(retention, timedelta):
+        retention = retention.total_seconds()
+    if isinstance(retention, bool) or not isinstance(retention, (int, float)):
+        raise TypeMismatchError(
+            f"retention is {retention!r}, a {type(retention).__name__}",
+            "give seconds, for instance 24 * 3600, or a timedelta",
+        )
+    if not math.isfinite(retention):
+        raise LimitError(f"retention is {retention}, it must be a number of seconds")
+    return int(retention)
 
 
 def _closed(name: str) -> ClosedError:

@@ -284,6 +284,20 @@ def test_what_cannot_be_served_is_told(home: Home, words: tuple[str, ...], text:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_directory_that_others_can_enter_is_told_as_that(
+    home: Home, tmp_path: Path, workers: str
+) -> None:
+    (tmp_path / "open").mkdir(mode=0o755)
+    words = command(home, "serve", "--http", "127.0.0.1:0", "--workers", workers)
+    done = tried([*words, "--data-dir", str(tmp_path / "open")])
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1
+    assert "can be entered by other users" in said
+    assert "chmod 700" in said
+    assert "listen" not in said
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_that_is_in_use_is_told(home: Home, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"

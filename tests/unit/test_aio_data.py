@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import io
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,7 @@ from entrepot.errors import (
     ExpressionError,
     LimitError,
     NotFoundError,
+    TypeMismatchError,
 )
 from support.conditions import PATIENCE_S
 
@@ -436,6 +438,22 @@ async def test_containers_are_made_listed_and_deleted(depot: aio.AsyncDepot) -> 
         await depot.delete_container("one")
     with pytest.raises(LimitError):
         await depot.stream("one")
+
+
+async def test_a_retention_is_seconds_or_a_span_of_time(depot: aio.AsyncDepot) -> None:
+    one = await depot.stream("users/one", shards=1, retention=3600.5)
+    two = await depot.stream("users/two", shards=1, retention=dt.timedelta(hours=2))
+    assert [(await each.info()).retention_s for each in (one, two)] == [3600, 7200]
+    with pytest.raises(TypeMismatchError, match="seconds"):
+        await depot.stream("users/three", shards=1, retention="24h")  # pyright: ignore[reportArgumentType] that is the test
+    for number in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(LimitError):
+            await depot.stream("users/three", shards=1, retention=number)
+
+
+async def test_a_scan_with_a_bad_limit_is_refused_at_once(table: aio.AsyncTable) -> None:
+    with pytest.raises(LimitError):
+        table.scan(limit=-1)
 
 
 async def test_a_hundred_tasks_put_and_get_objects(container: aio.AsyncContainer) -> None:

@@ -527,12 +527,13 @@ class Arena:
 
     def forget(self) -> None:
         """Close the file, without giving anything back; views that live keep the map."""
+        self.pins.forget()
         self._region.close()
 
     def close(self) -> None:
         """Give the chunks back and close the file; views that live keep the map."""
         self.drop_chunks()
-        self._region.close()
+        self.forget()
 
 
 def _aligned(size: int) -> int:

@@ -73,8 +73,9 @@ class PinTable:
         return {word - 1 for word in self.words(slot).tolist() if word}
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; the map goes when the last view of it is gone."""
         os.close(self._fd)
+        del self._words  # Python's map has a descriptor of its own
 
 
 class Pins:
@@ -124,6 +125,12 @@ class Pins:
     def leave(self) -> None:
         """Keep the pins in private memory: in a forked child, where the page is the parent's."""
         self._words = memoryview(bytearray(self._words.tobytes())).cast("Q")
+
+    def forget(self) -> None:
+        """Let go of the memory, when no pin is set any more, or none of this process."""
+        self.leave()
+        self._classes.clear()
+        del self._memory
 
     def move_to(self, words: memoryview) -> None:
         """Set the same pins in other words: those of a forked child's own session."""

@@ -71,6 +71,7 @@ class Region:
     def close(self) -> None:
         """Close the file; the map goes when the last view of it is gone."""
         os.close(self._fd)
+        del self.bytes, self.map  # Python's map has a descriptor of its own
 
 
 def memory_at(address: int, size: int) -> memoryview:

@@ -151,7 +151,7 @@ def put(
     as_json: JsonOption = False,
 ) -> None:
     """Store a file as an object, in place of one that is there."""
-    _send(file, path, Container.put, depot, directory, as_json=as_json)
+    _send(file, path, Container.put, "put into", depot, directory, as_json=as_json)
 
 
 def append(
@@ -162,13 +162,14 @@ def append(
     as_json: JsonOption = False,
 ) -> None:
     """Append a file to an object, made if it is not there."""
-    _send(file, path, Container.append, depot, directory, as_json=as_json)
+    _send(file, path, Container.append, "appended to", depot, directory, as_json=as_json)
 
 
 def _send(
     file: Path,
     path: str,
     store: Callable[[Container, str, Iterator[bytes]], None],
+    done: str,
     depot: str | None,
     directory: Path | None,
     *,
@@ -203,7 +204,7 @@ def _send(
     if as_json:
         emit({"path": path, "bytes": sent})
     else:
-        console().print(Text(f"{size(sent)} put into {path}"))
+        console().print(Text(f"{size(sent)} {done} {path}"))
 
 
 def _read(source: BinaryIO, file: Path) -> bytes:

@@ -59,6 +59,8 @@ def command(
     """
     if (verb is Verb.RM) != bool(ids):
         raise typer.BadParameter("rm takes the ids of keys, and add and ls none")
+    if verb is Verb.ADD and not (container or everything):
+        raise typer.BadParameter("say what it is good for: --container NAME=rw (or =r), or --all")
     if verb is not Verb.ADD and (container or everything or label):
         raise typer.BadParameter("--container, --all and --label go with add")
     with entrepot.open(depot, directory=directory, data_directory=data_directory) as opened:

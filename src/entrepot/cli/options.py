@@ -148,11 +148,17 @@ def check_data(depot: Depot, name: str) -> None:
 
 @contextlib.contextmanager
 def hinting(
-    hint: str, of: type[EntrepotError] | tuple[type[EntrepotError], ...] = NotFoundError
+    hint: str,
+    of: type[EntrepotError] | tuple[type[EntrepotError], ...] = NotFoundError,
+    *,
+    always: bool = False,
 ) -> Generator[None]:
-    """Give a hint to errors of some kinds that have none: what is not there, for instance."""
+    """Give a hint to errors of some kinds that have none: what is not there, for instance.
+
+    With `always`, also in place of one that they have, which speaks to programs.
+    """
     try:
         yield
     except of as error:
-        error.hint = error.hint or hint
+        error.hint = hint if always else error.hint or hint
         raise

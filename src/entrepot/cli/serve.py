@@ -17,7 +17,7 @@ from entrepot import settings
 from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption
 from entrepot.cli.present import console, emit, facts
 from entrepot.cli.serve_http import HttpOptions, serve_http
-from entrepot.errors import UnavailableError
+from entrepot.errors import EntrepotError, UnavailableError
 
 __all__ = ["command"]
 
@@ -185,6 +185,8 @@ def _serve_nws(
 def _listening(where: str) -> Generator[None]:
     try:
         yield
+    except EntrepotError:
+        raise  # some are system errors too, and say more
     except OSError as error:
         raise UnavailableError(
             f"cannot listen on {where}: {error.strerror or error}",

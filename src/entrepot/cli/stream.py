@@ -134,7 +134,7 @@ def info(
     """Show what a stream is, and its shards."""
     with open_existing(depot, directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory)):
+        with hinting(typed("stream ls", opened.name, directory), always=True):
             about, sequences = found.info(), found.sequences()
     if as_json:
         shards = [{"oldest": oldest, "next": behind} for oldest, behind in sequences]
@@ -179,19 +179,21 @@ def append(
     as_json: JsonOption = False,
 ) -> None:
     """Append a record, or the lines of the standard input as they come."""
-    with open_existing(depot, directory) as opened:
+    with (
+        open_existing(depot, directory) as opened,
+        hinting(typed(f"stream create {path} --shards N", opened.name, directory), always=True),
+    ):
         stream = _existing(opened, path)
-        with hinting(typed(f"stream create {path} --shards N", opened.name, directory)):
-            if data is not None:
-                pages = iter([[data.encode()]])
-            else:
-                stream.info()  # before somebody types lines
-                pages = _lines(sys.stdin.buffer)
-            number = 0
-            last: Appended | None = None
-            for page in pages:
-                last = stream.append_many([New(line, shard, key) for line in page])[-1]
-                number += len(page)
+        if data is not None:
+            pages = iter([[data.encode()]])
+        else:
+            stream.info()  # before somebody types lines
+            pages = _lines(sys.stdin.buffer)
+        number = 0
+        last: Appended | None = None
+        for page in pages:
+            last = stream.append_many([New(line, shard, key) for line in page])[-1]
+            number += len(page)
     if as_json:
         where = {} if last is None else {"shard": last.shard, "sequence": last.sequence}
         emit({"stream": stream.name, "appended": number, **where})
@@ -243,7 +245,7 @@ def tail(
     where = _since(since or ("latest" if follow else "earliest"))
     with open_existing(depot, directory) as opened:
         stream = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory)):
+        with hinting(typed("stream ls", opened.name, directory), always=True):
             if isinstance(where, int) and shard is None and stream.info().shards > 1:
                 raise typer.BadParameter("a number is one of a shard: --shard N says which")
             shards = None if shard is None else [shard]
@@ -318,7 +320,7 @@ def resize(
     """Add shards to a stream; the shard of a key changes with that."""
     with open_existing(depot, directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory)):
+        with hinting(typed("stream ls", opened.name, directory), always=True):
             found.resize(shards)
             if as_json:
                 emit(_document(found.name, found.info()))
@@ -335,7 +337,7 @@ def groups(
     """List consumer groups, and how far they are behind."""
     with open_existing(depot, directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory)):
+        with hinting(typed("stream ls", opened.name, directory), always=True):
             there, sequences = found.groups(), found.sequences()
     behind = {
         group.group: sum(
@@ -364,7 +366,7 @@ def rm(
     """Remove a stream with all its records."""
     with open_existing(depot, directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory)):
+        with hinting(typed("stream ls", opened.name, directory), always=True):
             found.delete()
     if as_json:
         emit({"removed": found.name})

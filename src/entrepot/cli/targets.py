@@ -73,9 +73,14 @@ def resolve(depot: Depot, text: str) -> Target:
             return target
     if variables:
         return variables[0]
-    raise NotFoundError(
-        f"nothing in depot {depot.name!r} is called {text!r}", "`entrepot ls` lists what there is"
-    )
+    hint = "`entrepot ls` lists what there is"
+    container = text.partition("/")[0]
+    if container in depot.containers():
+        hint = (
+            f"{container!r} is a container: `entrepot container ls {container}` lists what is in "
+            "it, and `table`, `stream` and `container` have commands of their own"
+        )
+    raise NotFoundError(f"nothing in depot {depot.name!r} is called {text!r}", hint)
 
 
 def require_variable(depot: Depot, target: VariableTarget) -> None:

@@ -14,8 +14,23 @@ client of asyncio.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from entrepot.v3io import dataplane
 from entrepot.v3io.dataplane import Client, RaiseForStatus
 
-__all__ = ["Client", "RaiseForStatus", "__version__"]
+if TYPE_CHECKING:
+    from entrepot.v3io import aio
+
+__all__ = ["Client", "RaiseForStatus", "__version__", "aio", "dataplane"]
 
 __version__ = "0.7.2"  # of the client that this one answers like
+
+
+def __getattr__(name: str) -> Any:
+    """Load the client of asyncio when it is used: few programs want it."""
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module("entrepot.v3io.aio")
+    raise AttributeError(f"module 'entrepot.v3io' has no attribute {name!r}")

@@ -204,3 +204,19 @@ def test_an_object_that_fails_half_way_leaves_the_file_that_was_there(
     assert "a piece is damaged" in run("container", "get", "users/top", file, status=1).err
     assert file.read_text() == "before"
     assert [path.name for path in home.iterdir() if path.name.startswith(".k")] == []
+
+
+def test_an_append_says_that_it_appended(home: Path, run: Run) -> None:
+    (home / "f").write_text("abc")
+    for _ in range(2):
+        assert "3 B appended to users/f" in run("container", "append", home / "f", "users/f").out
+    assert run("container", "get", "users/f").out == "abcabc"
+
+
+@pytest.mark.parametrize("command", ["get", "stat", "rm"])
+def test_a_table_where_an_object_is_asked_for_says_who_knows_it(run: Run, command: str) -> None:
+    run("table", "put", "users/people", "ann", "age=42")
+    run("put", "--value", "42", "--name", "answer")
+    said = run(command, "users/people", status=1).err
+    assert "entrepot container ls users" in said
+    assert "`entrepot ls`" in run(command, "nobody", status=1).err

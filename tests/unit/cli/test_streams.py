@@ -229,7 +229,10 @@ def test_a_stream_that_is_not_there_is_said_with_a_next_step(
     assert "there is no stream 'nope'" in said
     assert "entrepot stream " in said
     words[1] = "nope/s"
-    assert "there is no container 'nope'" in run("stream", *words, status=1).err
+    said = run("stream", *words, status=1).err
+    assert "there is no container 'nope'" in said
+    assert ("entrepot stream create nope/s" in said) == (words[0] == "append")
+    assert "depot." not in said
     depot.table("users/people").put("a", {"x": 1})
     words[1] = "users/people"
     assert "error: " in run("stream", *words, status=1).err

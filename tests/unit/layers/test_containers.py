@@ -348,3 +348,18 @@ def test_an_append_never_writes_over_what_a_reader_does_not_see_yet(
         patched.setattr(data_tier.engine, "read", read_late)
         container.append("o", b"more")
     assert container.get("o") == b"a" * 100_000 + b"committed, and not seen" + b"more"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"offset": -3}, LimitError, "offset is -3"),
+        ({"count": -1}, LimitError, "count is -1"),
+        ({"offset": "a"}, TypeMismatchError, "offset is 'a', a str"),
+        ({"count": 1.5}, TypeMismatchError, "count is 1.5, a float"),
+    ],
+)
+def test_a_range_that_cannot_be_is_refused_by_name(container: Container, arguments, error, says):
+    container.put("o", b"text")
+    with pytest.raises(error, match=says):
+        container.get("o", **arguments)

@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from entrepot import settings
@@ -414,3 +415,35 @@ def test_writes_of_a_stream_may_share_a_transaction_with_others(data_tier: Tier)
     with pytest.raises(LimitError):
         calls[3].value()
     assert calls[4].value() == [Appended(2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("read", {"shard": "0"}),
+        ("read", {"shard": True}),
+        ("seek", {"shard": None, "since": "earliest"}),
+        ("append", {"data": b"x", "shard": "0"}),
+        ("append_many", {"records": "text"}),
+        ("append_many", {"records": b"text"}),
+        ("append_many", {"records": 5}),
+        ("create", {"shards": 1, "retention_s": "24h"}),
+    ],
+    ids=str,
+)
+def test_what_is_of_another_type_is_refused_with_a_next_step(stream: Stream, method, arguments):
+    with pytest.raises(TypeMismatchError) as caught:
+        getattr(stream, method)(**arguments)
+    assert caught.value.hint.startswith("give a ")
+    assert stream.info().records == 0
+
+
+def test_numbers_of_numpy_are_numbers_of_a_stream(stream: Stream):
+    one = np.int64(1)
+    assert stream.append(b"x", shard=one) == Appended(1, 1)
+    assert data_of(stream.read(one, since=1).records) == [b"x"]
+
+
+def test_a_stream_that_is_not_there_says_how_one_is_made(stream: Stream, data_tier: Tier):
+    with pytest.raises(NotFoundError, match=r"shards=N"):
+        Stream(data_tier, stream.container, split("none")).info()

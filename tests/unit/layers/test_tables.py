@@ -462,3 +462,27 @@ def test_a_scan_gives_way_after_so_many_looks(table: Table):
         pages.append([name for name, _ in page.rows])
         behind = page.behind
     assert pages == [[], [], ["k01005"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"limit": -1}, LimitError),
+        ({"limit": "3"}, TypeMismatchError),
+        ({"limit": 2.0}, TypeMismatchError),
+        ({"names": 5}, TypeMismatchError),
+        ({"segment": "0", "segments": 2}, TypeMismatchError),
+        ({"sharding_key": 5}, TypeMismatchError),
+        ({"sharding_key": "a", "sort_end": 3}, TypeMismatchError),
+    ],
+)
+def test_a_scan_refuses_at_once_what_it_cannot_do(table: Table, arguments, error):
+    with pytest.raises(error):
+        table.scan(**arguments)
+
+
+def test_a_scan_takes_no_items_and_numbers_of_numpy(table: Table):
+    table.put("a", {"x": 1})
+    table.put("b", {"x": 2})
+    assert list(table.scan(limit=0)) == []
+    assert list(table.scan(limit=np.int64(1), segment=np.int64(0))) == [("a", {"x": 1})]

@@ -8,12 +8,15 @@ import io
 import json
 import pydoc
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
+from entrepot import v3io
 from entrepot.v3io import aio
 from entrepot.v3io.aio.dataplane import Client, RaiseForStatus
 from entrepot.v3io.aio.dataplane import container as aio_container
@@ -226,3 +229,11 @@ def test_a_client_is_made_where_a_loop_runs() -> None:
         Client(endpoint="x:1", access_key="k")
     assert aio.dataplane.Client is Client
     assert aio.dataplane.transport.aiohttp.Transport.__module__.startswith("entrepot")
+
+
+def test_the_client_for_asyncio_is_found_without_its_own_import() -> None:
+    said = "import entrepot.v3io as v3io; print(v3io.aio.dataplane.Client, v3io.dataplane.Client)"
+    found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert "entrepot.v3io.aio.dataplane.client.Client" in found.stdout
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        v3io.nope  # noqa: B018 that is the test

@@ -26,6 +26,7 @@ from entrepot.layers.commits import Call
 from entrepot.layers.containers import core
 from entrepot.layers.containers.core import Changed, Info, NewBody
 from entrepot.layers.entries import Entry, Path
+from entrepot.layers.numbers import whole
 from entrepot.layers.tier import Tier
 
 __all__ = ["Container", "Data", "ObjectReader", "sweep"]
@@ -285,8 +286,8 @@ class Container:
             LimitError: A number is negative.
             NotFoundError: It is not there.
         """
-        if offset < 0 or (count is not None and count < 0):
-            raise LimitError(f"{count} bytes from {offset} on: numbers of bytes are not negative")
+        offset = whole("offset", offset, 0)
+        count = None if count is None else whole("count", count, 0)
         with self.open(path) as reader:
             if offset:
                 reader.seek(offset)

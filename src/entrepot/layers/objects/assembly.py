@@ -327,7 +327,8 @@ class Assembly:
         record = tx.get(object_key(id))
         if record is None:
             return None
-        if not with_bytes and values.body_ref(record) is not None:
+        is_plain = id & BLOB_BIT or values.is_array(record)  # bytes put whole are a pickle, too
+        if not with_bytes and is_plain and values.body_ref(record) is not None:
             return record, None
         return open_record(tx, self._bulk, record)
 

@@ -30,6 +30,7 @@ from entrepot.engine.protocol import Transaction
 from entrepot.errors import ConflictError, ExistsError, LimitError, NotFoundError
 from entrepot.layers import entries
 from entrepot.layers.entries import SHARD, STREAM, Entry, Path
+from entrepot.layers.numbers import whole
 
 __all__ = [
     "RECORD",
@@ -186,7 +187,9 @@ def get_stream(tx: Transaction, container: int, path: Path) -> tuple[int, Stream
     """
     entry = entries.find_entry(tx, container, path) if path.name else None
     if entry is None:
-        raise NotFoundError(f"there is no stream {path.whole!r}")
+        raise NotFoundError(
+            f"there is no stream {path.whole!r}", "depot.stream(PATH, shards=N) makes one"
+        )
     if entry.kind != STREAM:
         raise NotAStreamError(f"{path.whole!r} is no stream")
     raw = tx.get(STREAM_KEY.int(entry.inode))
@@ -263,6 +266,7 @@ def get_shard(tx: Transaction, container: int, path: Path, shard: int) -> Entry:
         LimitError: The stream has not so many, or the shard was deleted.
         NotFoundError: There is no such stream.
     """
+    shard = whole("shard", shard)
     _, stream = get_stream(tx, container, path)
     entry = find_shard(tx, container, path, shard) if 0 <= shard < stream.shards else None
     if entry is None:

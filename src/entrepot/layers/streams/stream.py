@@ -19,6 +19,7 @@ from entrepot.layers import entries
 from entrepot.layers.attributes import Timestamp
 from entrepot.layers.commits import Call
 from entrepot.layers.entries import Path
+from entrepot.layers.numbers import whole
 from entrepot.layers.streams import core
 from entrepot.layers.streams.core import Appended, New, Record, ShardError, Stretch
 from entrepot.layers.tier import Tier
@@ -117,6 +118,7 @@ class Stream:
     ) -> Call:
         """Return the write that `create` does: for faces and gateways."""
         check_shards(shards)
+        retention_s = whole("retention", retention_s)
         if not 1 <= retention_s <= settings.RETENTION_S_MAX:
             raise LimitError(
                 f"a retention of {retention_s} s, 1 to {settings.RETENTION_S_MAX} are allowed"
@@ -220,6 +222,10 @@ class Stream:
             LimitError: There is no such shard, or a record is too large.
             NotFoundError: The stream is not there.
         """
+        if isinstance(records, (bytes, str)) or not isinstance(records, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+            raise TypeMismatchError(
+                f"records are a {type(records).__name__}", "give a list; `append` takes one record"
+            )
         given = [r if isinstance(r, New) else New(as_bytes(r, "a record")) for r in records]
         results = self.append_each(given, all_or_none=True)
         return [result for result in results if isinstance(result, Appended)]
@@ -439,7 +445,9 @@ def check_limit(limit: int) -> None:
         LimitError: It is out of range.
     """
     if type(limit) is not int or not 1 <= limit <= settings.RECORDS_MAX:
-        raise LimitError(f"a limit of {limit!r}, 1 to {settings.RECORDS_MAX} are allowed")
+        raise LimitError(
+            f"a limit of {limit!r}, 1 to {settings.RECORDS_MAX} are allowed", "give an int"
+        )
 
 
 def as_bytes(data: object, what: str) -> bytes:
@@ -468,8 +476,8 @@ def _checked_record(record: New) -> New:
     if type(data) is not bytes or (info is not None and type(info) is not bytes):
         data = as_bytes(data, "a record")
         info = None if info is None else as_bytes(info, "the info of a record")
-    if shard is not None and type(shard) is not int:
-        raise TypeMismatchError(f"a shard is {shard!r}, a {type(shard).__name__}", "give an int")
+    if shard is not None:
+        shard = whole("shard", shard)
     if key is not None:
         _check_key(key)
     if len(data) > settings.RECORD_BYTES_MAX:

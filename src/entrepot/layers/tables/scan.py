@@ -27,6 +27,7 @@ from entrepot.layers import entries
 from entrepot.layers.attributes import MISSING, exact_hook, friendly_hook
 from entrepot.layers.entries import DIRECTORIES, KIND_AT, Place
 from entrepot.layers.expressions import Condition
+from entrepot.layers.numbers import whole
 from entrepot.layers.tables.core import SYSTEM, Item, Loaded, decode_exact, is_hidden, resolve
 
 __all__ = [
@@ -71,13 +72,21 @@ class Range(NamedTuple):
 
         Raises:
             LimitError: A number is out of range, or there are start or end and no sharding key.
+            TypeMismatchError: Something is of another type.
         """
+        whole("segments", self.segments)
+        whole("segment", self.segment)
         if not 1 <= self.segments <= settings.SEGMENTS_MAX:
             raise LimitError(f"{self.segments} segments, 1 to {settings.SEGMENTS_MAX} are allowed")
         if not 0 <= self.segment < self.segments:
             raise LimitError(
                 f"segment {self.segment} is none of the {self.segments}, which begin at 0"
             )
+        for what in (self.sharding_key, self.start, self.end):
+            if what is not None and not isinstance(what, str):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+                raise TypeMismatchError(
+                    f"a key of a range is {what!r}, a {type(what).__name__}", "keys are strings"
+                )
         if self.sharding_key is None:
             if self.start is not None or self.end is not None:
                 raise LimitError("a range of sorting keys needs the sharding key")
@@ -202,7 +211,7 @@ def plan(
         ExpressionError: The filter uses a parameter for which there is no value.
     """
     which.check()
-    if limit < 1:
+    if whole("limit", limit) < 1:
         raise LimitError(f"a page of {limit} items, at least 1 is needed")
     return Plan(
         None if where is None else _filter(where),
@@ -223,7 +232,10 @@ def names_of(names: str | Sequence[str] | None) -> tuple[str, ...]:
         return ALL
     if isinstance(names, str):
         return (names,)
-    found = tuple(dict.fromkeys(names))
+    try:
+        found = tuple(dict.fromkeys(names))
+    except TypeError as error:
+        raise TypeMismatchError(f"names is {names!r}", "a string, or a list of them") from error
     if not all(isinstance(name, str) for name in found):  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
         raise TypeMismatchError(f"{found!r} are no names of attributes", "names are strings")
     if "**" in found:

@@ -12,6 +12,7 @@ from entrepot.errors import ClosedError, ConflictError, NotFoundError, TypeMisma
 from entrepot.layers import attributes, entries, expressions
 from entrepot.layers.commits import Call
 from entrepot.layers.entries import Path, Place
+from entrepot.layers.numbers import whole
 from entrepot.layers.tables import core, scan
 from entrepot.layers.tables.core import CREATE, MERGE, REPLACE, Put, Test, Updating
 from entrepot.layers.tables.scan import Page, Range, Row
@@ -232,7 +233,7 @@ class Table:
         """
         which = Range(sharding_key, sort_start, sort_end, segment, segments)
         plan = self.plan(where, names, which, None, {**(parameters or {}), **bound})
-        return self._rows(plan, limit)
+        return self._rows(plan, None if limit is None else whole("limit", limit, 0))
 
     def _rows(self, plan: scan.Plan, limit: int | None) -> Iterator[Row]:
         behind: str | None = ""
