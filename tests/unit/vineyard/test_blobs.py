@@ -211,6 +211,7 @@ def test_blobs_are_found_by_their_address(client: Client) -> None:
     assert client.find_shared_memory(array.ctypes.data + 100) == found
     assert client.is_shared_memory(array)
     assert not client.is_shared_memory(np.arange(10))
+    assert not client.is_shared_memory(np.array(["2026-01-01"], "M8[D]"))
     assert client.find_shared_memory(12345) is None
     blob = client.get_blob(found)
     assert blob is not None

@@ -311,6 +311,7 @@ def test_columns_are_views_of_shared_memory(client: Client) -> None:
     frame = pd.DataFrame(
         {"a": np.arange(BIG), "b": np.arange(BIG) * 1.5, "c": np.arange(BIG) % 2 == 0}
     )
+    frame["d"] = pd.date_range("2026", periods=BIG, freq="s")
     found = client.get(client.put(frame))
     for name in frame:
         assert client.is_shared_memory(found[name].to_numpy())

@@ -873,6 +873,8 @@ def _address(target: Any) -> int:
         return target
     import numpy as np
 
+    if isinstance(target, np.ndarray):  # also of dates, which give no buffer
+        return int(target.ctypes.data)
     try:
         return int(np.frombuffer(memoryview(target), np.uint8).ctypes.data)
     except (TypeError, ValueError) as error:

@@ -20,8 +20,11 @@ def is_numpys(dtype: Any, kinds: str) -> bool:
 
 
 def plan_column(client: Any, column: Any, builder: Any) -> Any:
-    """Plan the values of a column or an index: an array where numpy has all of it, else pickled."""
-    if is_numpys(column.dtype, "biufcmM"):
+    """Plan the values of a column: an array where numpy has all of it, else pickled.
+
+    So are dates: of an array of them the original's reader makes a frame that pandas cannot print.
+    """
+    if is_numpys(column.dtype, "biufc"):
         return builder.plan(client, column.to_numpy(copy=False))
     if str(column.dtype).startswith("Sparse["):
         return builder.plan(client, column.array)
