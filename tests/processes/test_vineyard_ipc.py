@@ -9,12 +9,14 @@ import socket
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import entrepot
+from entrepot.gateways.vineyard import Server
 from entrepot.gateways.vineyard.lending import Lender
 from entrepot.layers.objects.assembly import Assembly
 from support.conditions import PATIENCE_S, wait_until
@@ -107,6 +109,23 @@ def test_the_greeting_tells_where_and_what_the_server_is(
         assert raw.call("exists", id=5) == {"exists": False}
         raw.send({"type": "exit_request"})
         assert raw.is_ended()
+
+
+def test_a_server_that_ends_leaves_the_socket_of_its_successor(
+    path: str, depot: entrepot.Depot
+) -> None:
+    where = Path(f"{path}2")
+    first = Server(depot, ipc=where)
+    with pytest.raises(OSError, match="somebody listens there"):
+        Server(depot, ipc=where)
+    where.unlink()
+    second = Server(depot, ipc=where)
+    second.start()
+    first.close()
+    with Raw(os.fspath(where)) as raw:
+        assert raw.call("exists", id=5) == {"exists": False}
+    second.close()
+    assert not where.exists()
 
 
 @pytest.mark.parametrize("name", ["exists", "create_buffer", "cluster_meta", "nonsense", "seal"])

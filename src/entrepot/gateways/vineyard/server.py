@@ -96,12 +96,14 @@ class Server:
         self.lender = Lender(depot)
         self.drafts = Drafts()
         self._limit = limit
-        self._is_closing = False
+        self.is_closing = False
+        """Whether it ends: connections are ended by it then, not by their clients."""
         self._sessions: dict[Session, threading.Thread] = {}
         self._lock = threading.Lock()
         self._listeners: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self.ipc_socket = os.fspath(ipc) if ipc is not None else ""
+        self._socket_file: tuple[int, int] | None = None
         self.rpc_endpoint = "0.0.0.0:0"
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop_listening)
@@ -112,6 +114,7 @@ class Server:
                 self.rpc_endpoint = f"{host}:{port}"
             if ipc is not None:
                 self._listeners.append(_listen_at(Path(ipc)))
+                self._socket_file = _identity(Path(ipc))
             stack.pop_all()
 
     def draft(self, id: int) -> BlobDraft | None:
@@ -130,7 +133,7 @@ class Server:
             try:
                 sock, _ = listener.accept()
             except OSError as error:
-                if listener.fileno() < 0 or self._is_closing:
+                if listener.fileno() < 0 or self.is_closing:
                     return
                 _log.warning("a connection could not be accepted: %s", error)
                 time.sleep(_PAUSE_S)  # too many files are open: some will be closed
@@ -175,8 +178,7 @@ class Server:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _stop_listening(self) -> None:
-        self._is_closing = True
-        is_listening = bool(self._listeners)
+        self.is_closing = True
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
@@ -184,15 +186,26 @@ class Server:
         self._listeners.clear()
         for thread in self._threads:
             thread.join()
-        if self.ipc_socket and is_listening:
+        if self._socket_file is not None and _identity(Path(self.ipc_socket)) == self._socket_file:
             Path(self.ipc_socket).unlink(missing_ok=True)
+        self._socket_file = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one at the same path; None if there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _listen_at(path: Path) -> socket.socket:
     """Listen at a path, in the place of a socket that nobody listens at any more."""
     if path.is_socket():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(os.fspath(path)) == 0:
+            if probe.connect_ex(os.fspath(path)) != errno.ECONNREFUSED:
+                # Also one that may not be asked: it is another user's.
                 raise OSError(errno.EADDRINUSE, "somebody listens there", os.fspath(path))
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

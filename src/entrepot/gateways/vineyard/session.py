@@ -70,7 +70,8 @@ class Session:
         if self.store.depot.closed:
             return
         self.server.drafts.drop_of(self)
-        self.store.drop_drafts()
+        # A client that leaves has stopped writing; one that is sent away may be in the midst of it.
+        self.store.drop_drafts(writer=self._writer if self.server.is_closing else 0)
         if self._writer:
             self.server.lender.remove_writer(self._writer, self)
         for id, mode in self.streams:
