@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +50,26 @@ class Drafts:
         found = self._drafts.get(id)
         return None if found is None else found[0]
 
-    def pop(self, draft: BlobDraft) -> Session:
-        """Forget a blob; return who has begun it.
+    @contextlib.contextmanager
+    def held(self, draft: BlobDraft) -> Generator[Session]:
+        """Keep a blob from all others, and its owner from leaving; yield who has begun it.
 
         Raises:
-            ObjectNotExistsException: Somebody was quicker.
+            ObjectNotExistsException: Somebody has sealed or dropped it, or its owner has left.
         """
-        with self._lock:
-            found = self._drafts.pop(draft.id, None)
+        found = self._drafts.get(draft.id)
         if found is None:
-            raise ObjectNotExistsException(f"there is no blob {text_id(draft.id)} to be written")
-        return found[1]
+            raise _nothing_to_write(draft.id)
+        owner = found[1]
+        with owner.writing:
+            if draft.id not in self._drafts:
+                raise _nothing_to_write(draft.id)
+            yield owner
+
+    def forget(self, draft: BlobDraft) -> None:
+        """Forget a blob that was sealed or dropped."""
+        with self._lock:
+            del self._drafts[draft.id]
 
     def drop_of(self, owner: Session) -> None:
         """Forget what somebody wrote."""
@@ -67,6 +77,10 @@ class Drafts:
             gone = [id for id, (_, session) in self._drafts.items() if session is owner]
             for id in gone:
                 del self._drafts[id]
+
+
+def _nothing_to_write(id: int) -> Exception:
+    return ObjectNotExistsException(f"there is no blob {text_id(id)} to be written")
 
 
 class Server:
@@ -150,6 +164,12 @@ class Server:
                 if session is not None:
                     self.forget(session)
                 sock.close()
+
+    def writers_of_chunk(self, id: int) -> list[Session]:
+        """Return who writes a chunk of a stream just now."""
+        with self._lock:
+            sessions = list(self._sessions)
+        return [session for session in sessions if session.store.chunk_draft(id) is not None]
 
     def forget(self, session: Session) -> None:
         """Note that a connection has ended."""
