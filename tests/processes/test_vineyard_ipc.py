@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import entrepot
+from entrepot.gateways.vineyard import Server
 from entrepot.gateways.vineyard.lending import Lender
 from entrepot.layers.objects.assembly import Assembly
 from support.conditions import PATIENCE_S, wait_until
@@ -112,6 +113,23 @@ def test_the_greeting_tells_where_and_what_the_server_is(
         assert raw.call("exists", id=5) == {"exists": False}
         raw.send({"type": "exit_request"})
         assert raw.is_ended()
+
+
+def test_a_server_that_ends_leaves_the_socket_of_its_successor(
+    path: str, depot: entrepot.Depot
+) -> None:
+    where = Path(f"{path}2")
+    first = Server(depot, ipc=where)
+    with pytest.raises(OSError, match="somebody listens there"):
+        Server(depot, ipc=where)
+    where.unlink()
+    second = Server(depot, ipc=where)
+    second.start()
+    first.close()
+    with Raw(os.fspath(where)) as raw:
+        assert raw.call("exists", id=5) == {"exists": False}
+    second.close()
+    assert not where.exists()
 
 
 @pytest.mark.parametrize("name", ["exists", "create_buffer", "cluster_meta", "nonsense", "seal"])
@@ -801,6 +819,24 @@ def test_a_writer_waits_while_its_reader_is_slow(path: str, raw: Raw, other: Raw
     raw.call("drop_stream", id=id)
 
 
+def test_the_last_chunk_is_handed_over_whoever_ends_the_stream(
+    path: str, raw: Raw, other: Raw
+) -> None:
+    id, failed = _stream(raw), _stream(raw)
+    with Raw(path) as writer:
+        for at in (id, failed):
+            chunk = writer.buffers("get_next_stream_chunk", id=at, size=5)["buffer"]
+            writer.bytes_of(chunk)[:] = b"chunk"
+        assert other.call("stop_stream", id=id, failed=False) == {}
+        assert other.call("stop_stream", id=failed, failed=True) == {}
+        assert bytes(raw.get(raw.call("pull_next_stream_chunk", id=id)["chunk"])[0]) == b"chunk"
+        assert raw.code("pull_next_stream_chunk", id=id) == 42
+        assert raw.code("pull_next_stream_chunk", id=failed) == 43
+        assert writer.code("get_next_stream_chunk", id=id, size=5) == 44
+    for at in (id, failed):
+        raw.call("drop_stream", id=at)
+
+
 def test_chunks_that_were_read_stay_as_they_are(
     raw: Raw, other: Raw, depot: entrepot.Depot
 ) -> None:
@@ -1136,3 +1172,24 @@ def test_objects_with_the_empty_blob_come_and_go_at_once(path: str) -> None:
     with ThreadPoolExecutor(3) as pool:
         for done in [pool.submit(work) for _ in range(3)]:
             done.result()
+
+
+def test_who_seals_while_the_writer_leaves_is_told_clearly(path: str, raw: Raw, other: Raw) -> None:
+    raw.get(raw.create(b"file"))
+    for _ in range(300):
+        with Raw(path) as leaving:
+            id = leaving.buffers("create_buffer", size=4096)["id"]
+        reply = raw.ask({"type": "seal_request", "object_id": id})
+        assert reply.get("code", 0) in (0, 12), reply
+        assert other.call("exists", id=id)["exists"] == ("code" not in reply)
+
+
+def test_a_client_on_a_machine_that_is_gone_will_be_noticed(depot: entrepot.Depot) -> None:
+    server = Server(depot, rpc=("127.0.0.1", 0))
+    server.start()
+    host, _, port = server.rpc_endpoint.rpartition(":")
+    with socket.create_connection((host, int(port)), PATIENCE_S):
+        wait_until(lambda: len(server._sessions) == 1, "it is served")
+        [session] = server._sessions
+        assert session.connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    server.close()

@@ -165,9 +165,10 @@ class LocalStore(LocalStreams):
             self._drop(self._forgotten.pop())
         self._drop_viewed()
 
-    def _drop_viewed(self) -> None:
+    def _drop_viewed(self, writer: int = 0) -> None:
         if self._viewed:
-            self._viewed = [draft for draft in self._viewed if not self._assembly.drop_blob(draft)]
+            drop = self._assembly.drop_blob
+            self._viewed = [draft for draft in self._viewed if not drop(draft, writer=writer)]
 
     # Values put whole.
 
@@ -497,15 +498,17 @@ class LocalStore(LocalStreams):
         with vineyards_errors():
             self._drop(draft)
 
-    def _drop(self, draft: BlobDraft) -> None:
-        if self._drafts.pop(draft.id, None) is not None and not self._assembly.drop_blob(draft):
+    def _drop(self, draft: BlobDraft, writer: int = 0) -> None:
+        if self._drafts.pop(draft.id, None) is None:
+            return
+        if not self._assembly.drop_blob(draft, writer=writer):
             self._viewed.append(draft)
 
-    def drop_drafts(self) -> None:
-        """Give back all blobs that were not sealed."""
+    def drop_drafts(self, *, writer: int = 0) -> None:
+        """Give back all blobs that were not sealed: when its `writer` is gone, if there is one."""
         for draft in list(self._drafts.values()):
-            self._drop(draft)
-        self._drop_viewed()  # when they were given up, the traceback of an error had views
+            self._drop(draft, writer)
+        self._drop_viewed(writer)  # when they were given up, the traceback of an error had views
 
     def shrink_blob(self, draft: BlobDraft, size: int) -> None:
         """Keep only the first `size` bytes of a blob that is not sealed."""

@@ -348,8 +348,12 @@ def pull_chunk(session: Session, request: Json) -> Json:
 
 def stop_stream(session: Session, request: Json) -> Json:
     """End a stream."""
-    failed = field(request, "failed", bool, False)
-    session.store.stop_stream(id_field(request, "id"), failed=failed)
+    id, failed = id_field(request, "id"), field(request, "failed", bool, False)
+    for other in session.server.writers_of_chunk(id):
+        if other is not session:  # its chunk is the last one, whoever says that it is
+            with other.writing:
+                (other.store.drop_chunk if failed else other.store.end_chunk)(id)
+    session.store.stop_stream(id, failed=failed)
     return {}
 
 

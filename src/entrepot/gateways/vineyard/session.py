@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from entrepot.vineyard._errors import (
     InvalidException,
     NotImplementedException,
     ObjectNotExistsException,
+    VineyardException,
 )
 from entrepot.vineyard._local import LocalStore
 from entrepot.vineyard._wire import Connection, FrameError
@@ -47,6 +49,8 @@ class Session:
         """Whether it has the arena's descriptor."""
         self.streams: set[tuple[int, str]] = set()
         """Id and mode of the streams that this client has opened, or read from."""
+        self.writing = threading.RLock()
+        """Held by who seals, shrinks or drops what this client writes, and while it leaves."""
         self._is_registered = False
         self._writer = 0
         """The process of the client, if it writes blobs itself."""
@@ -62,14 +66,18 @@ class Session:
             self.connection.close()
             try:
                 self._leave()
-            except EntrepotError:
+            except (EntrepotError, VineyardException):
                 _log.exception("what a client held could not be given back")
-            self.server.forget(self)
+            finally:
+                self.server.forget(self)
 
     def _leave(self) -> None:
         if self.store.depot.closed:
             return
-        self.server.drafts.drop_of(self)
+        with self.writing:
+            self.server.drafts.drop_of(self)
+            # A client that leaves has stopped writing; one that is sent away may go on for a while.
+            self.store.drop_drafts(writer=self._writer if self.server.is_closing else 0)
         if self._writer:
             self.server.lender.remove_writer(self._writer, self)
         for id, mode in self.streams:
@@ -142,14 +150,24 @@ class Session:
 
     def seal_blob(self, draft: BlobDraft) -> None:
         """Make a blob that was written, by this client or by another one, visible to all."""
-        with self.server.drafts.ending(draft) as owner:
+        with self.server.drafts.held(draft) as owner:
             loan = owner.store.seal_and_lend(draft)
+            self.server.drafts.forget(draft)
         self.server.lender.keep(self, draft.id, loan)
 
     def drop_blob(self, draft: BlobDraft) -> None:
         """Give back a blob that was not sealed."""
-        with self.server.drafts.ending(draft) as owner:
+        with self.server.drafts.held(draft) as owner:
+            self.server.drafts.forget(draft)
             owner.store.drop_blob(draft)
+
+    def shrink_blob(self, draft: BlobDraft, size: int) -> None:
+        """Keep only the first bytes of a blob that was not sealed."""
+        with self.server.drafts.held(draft) as owner:
+            now = len(draft.memory)
+            if not 0 <= size <= now:
+                raise InvalidException(f"a blob of {now} bytes cannot be shrunk to {size}")
+            owner.store.shrink_blob(draft, size)
 
     def bytes_of(self, id: int) -> memoryview | None:
         """Return the bytes of a blob; None if there is none."""

@@ -20,7 +20,6 @@ from entrepot.gateways.vineyard.commands import (
 from entrepot.gateways.vineyard.payloads import MEMORY, NOWHERE, created, got, payload
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import (
-    InvalidException,
     ObjectNotExistsException,
     ObjectNotSealedException,
     ObjectSealedException,
@@ -170,10 +169,7 @@ def drop_buffer(session: Session, request: Json) -> Json:
 def shrink_buffer(session: Session, request: Json) -> Json:
     """Keep only the first bytes of a blob."""
     id, size = id_field(request, "id"), field(request, "size", int)
-    draft = _unsealed(session, id)
-    if not 0 <= size <= len(draft.memory):
-        raise InvalidException(f"a blob of {len(draft.memory)} bytes cannot be shrunk to {size}")
-    session.store.shrink_blob(draft, size)
+    session.shrink_blob(_unsealed(session, id), size)
     return {}
 
 

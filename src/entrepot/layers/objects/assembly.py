@@ -240,16 +240,21 @@ class Assembly:
         key = loans.lend(tx, self._engine, self._bulk, ref)
         return Loan(ref.at, len(blob.memory), key)
 
-    def drop_blob(self, blob: BlobDraft) -> bool:
+    def drop_blob(self, blob: BlobDraft, *, writer: int = 0) -> bool:
         """Give back a blob that was not sealed; False if somebody still has a view of it.
 
         It is not given back then: what is written through that view would end up in whatever
         lies there next. Try again later.
+
+        Args:
+            blob: What was begun.
+            writer: The process that `add_writer` noted, if it may still write there: nobody
+                gets the memory while it lives.
         """
         blob.memory = memoryview(b"")
         if blob.is_viewed:
             return False
-        self._bulk.abandon(blob.draft)
+        self._bulk.abandon(blob.draft, writer=writer)
         return True
 
     def shrink_blob(self, blob: BlobDraft, size: int) -> None:
