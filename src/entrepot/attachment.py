@@ -448,15 +448,20 @@ def attach(name: str, *, root: Path, data_root: Path, memory_max: int | None) ->
                 return attachment
         with places.system_errors(directory), root_lock(root):
             remove_leftovers(directory)
-            bound = _prepare(directory, memory_max)
-            attachment = Attachment(directory, data_root.resolve() / name, bound)
+            bound, is_new = _prepare(directory, memory_max)
+            try:
+                attachment = Attachment(directory, data_root.resolve() / name, bound)
+            except BaseException:
+                if is_new:  # or the bound that cannot be had would stay with it
+                    remove_directory(directory)
+                raise
         attachment.handles = 1
         _attachments[directory] = attachment
         return attachment
 
 
-def _prepare(directory: Path, memory_max: int | None) -> int:
-    """Make the depot's directory, or check it; return the depot's bound."""
+def _prepare(directory: Path, memory_max: int | None) -> tuple[int, bool]:
+    """Make the depot's directory, or check it; return the depot's bound, and whether it is new."""
     if directory.is_symlink() or directory.exists():
         places.private_directory(directory)
         places.check_whole(directory)
@@ -465,7 +470,7 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
         remove_directory(directory)  # on a disk, from before a reboot: what it held is gone
         found = None
     if found is not None:
-        return places.check_memory(directory, found.memory_max, memory_max)
+        return places.check_memory(directory, found.memory_max, memory_max), False
     bound = places.check_bound(
         places.default_memory(directory.parent) if memory_max is None else memory_max
     )
@@ -479,7 +484,7 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
     except BaseException:
         remove_directory(directory)
         raise
-    return bound
+    return bound, True
 
 
 def detach(attachment: Attachment) -> None:
