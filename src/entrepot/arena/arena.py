@@ -492,6 +492,8 @@ class Arena:
             f"{stats.blobs} blobs, {stats.limbo} deleted but still looked at, "
             f"{stats.unsealed} being written, the largest free piece has {stats.largest_free}"
         )
+        if stats.largest_free >= size:  # as far as the arena knows, who shares it with others
+            text += ", of which the catalog or the rest of the machine has taken too much"
         if holders:
             text += "; held by " + ", ".join(holders)
         return OutOfMemoryError(
