@@ -111,7 +111,9 @@ class Server:
         self._lock = threading.Lock()
         self._listeners: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self.ipc_socket = os.fspath(ipc) if ipc is not None else ""
+        self.ipc_socket = ""
+        self._place: tuple[int, int] | None = None
+        """Of the socket that was made; somebody may have put another one there since."""
         self.rpc_endpoint = NO_ENDPOINT
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop_listening)
@@ -122,6 +124,8 @@ class Server:
                 self.rpc_endpoint = f"{host}:{port}"
             if ipc is not None:
                 self._listeners.append(_listen_at(Path(ipc)))
+                self.ipc_socket = os.fspath(Path(ipc).absolute())  # ours now, and not before
+                self._place = _identity(ipc)
                 write_depot_file(ipc, self._told())  # clients of ours look into the memory
             stack.pop_all()
 
@@ -204,9 +208,18 @@ class Server:
         self._listeners.clear()
         for thread in self._threads:
             thread.join()
-        if self.ipc_socket and is_listening:
+        if is_listening and self.ipc_socket and _identity(self.ipc_socket) in (self._place, None):
             Path(self.ipc_socket).unlink(missing_ok=True)
             unlink_depot_file(self.ipc_socket, self.depot.name)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Tell one file from another at the same path; None if there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _listen_at(path: Path) -> socket.socket:
