@@ -105,6 +105,46 @@ def test_a_socket_that_is_not_there_is_no_name_of_a_depot() -> None:
         vineyard.connect("nosuch.sock")
 
 
+def test_a_server_that_cannot_listen_leaves_the_socket_of_another_alone(
+    client: Client, tmp_path: Path
+) -> None:
+    depot, path = client._store.depot, tmp_path / "v.sock"
+    first = Server(depot, ipc=path)
+    first.start()
+    with pytest.raises(OSError, match="somebody listens there"):
+        Server(depot, rpc=("127.0.0.1", 0), ipc=path)
+    other = vineyard.connect(str(path))
+    assert other.ipc_socket == str(path)
+    other.close()
+    first.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_whose_socket_was_replaced_leaves_the_new_one(
+    client: Client, tmp_path: Path
+) -> None:
+    depot, path = client._store.depot, tmp_path / "v.sock"
+    first = Server(depot, ipc=path)
+    path.unlink()
+    second = Server(depot, ipc=path)
+    first.close()
+    assert path.is_socket()
+    assert (tmp_path / "v.sock.depot").exists()
+    second.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clients_are_told_a_path_that_leads_there_from_anywhere(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = Server(client._store.depot, ipc="v.sock")
+    assert server.ipc_socket == str(tmp_path / "v.sock")
+    monkeypatch.chdir("/")
+    server.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_remote, "_PATIENCE_S", 0.1)
     with (

@@ -18,6 +18,7 @@ from entrepot.cli.options import (
     open_existing,
 )
 from entrepot.cli.present import age, console, count, counted, emit, row, size, table
+from entrepot.cli.targets import open_space
 from entrepot.layers.objects import ObjectId, ObjectInfo
 from entrepot.layers.spaces import SpaceInfo
 
@@ -65,7 +66,7 @@ def command(
 
 def _list_variables(out: Console, depot: entrepot.Depot, space: str, *, as_json: bool) -> None:
     """List the variables of one space."""
-    variables = depot.space(space.removesuffix("/"), create=False).variables()
+    variables = open_space(depot, space.removesuffix("/")).variables()
     if as_json:
         emit(variables)
         return
@@ -110,7 +111,7 @@ def _list_depot(
     out.print(_objects(depot.name, objects, names_of, total, limit))
     shown = {info.id for info in objects}
     others = {name: key for name, key in names.items() if key not in shown}
-    if others:
+    if others and pattern == "*":  # else most are of objects that nobody asked for
         out.print(Padding(_names(others, limit), (1, 0, 0, 0)))
     if spaces:
         out.print(Padding(_spaces(spaces), (1, 0, 0, 0)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -20,6 +22,15 @@ from entrepot.cli.serve_http import HttpOptions, serve_http
 from entrepot.errors import EntrepotError, UnavailableError
 
 __all__ = ["command"]
+
+_PATH_BYTES_MAX = 107
+"""Of a UNIX socket: the system's bound."""
+_NO_HOST = "name an address of this machine: 127.0.0.1, or 0.0.0.0 for all that it has"
+_HINTS = {
+    errno.EADDRINUSE: "another program may listen there: take another port or path",
+    errno.EADDRNOTAVAIL: _NO_HOST,
+    errno.EACCES: "ports below 1024 are for the administrator: take a higher one",
+}
 
 
 def command(
@@ -92,6 +103,8 @@ def command(
         raise typer.BadParameter(
             "say where: --http 127.0.0.1:8081, --nws 127.0.0.1:8765, --rpc HOST:PORT, or --ipc PATH"
         )
+    if ipc is not None:
+        _check_place(ipc)
     over = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -191,10 +204,28 @@ def _listening(where: str) -> Generator[None]:
     except EntrepotError:
         raise  # some are system errors too, and say more
     except OSError as error:
+        number = error.errno or 0
+        hint = _HINTS.get(number, _NO_HOST if number < 0 else "take another port or path")
         raise UnavailableError(
-            f"cannot listen on {where}: {error.strerror or error}",
-            "another program may listen there: take another port or path",
+            f"cannot listen on {error.filename or where}: {error.strerror or error}", hint
         ) from error
+
+
+def _check_place(path: Path) -> None:
+    """Refuse where no UNIX socket can be made; the system's own words would not say why."""
+    why = ""
+    if path.is_dir() or (path.exists() and not path.is_socket()):
+        why = f"a {'directory' if path.is_dir() else 'file'} is there"
+    elif not path.parent.is_dir():
+        why = f"there is no directory {path.parent}"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        why = f"you may not write in {path.parent}"
+    elif len(os.fsencode(path)) > _PATH_BYTES_MAX:
+        why = f"the path is longer than {_PATH_BYTES_MAX} bytes"
+    if why:
+        raise UnavailableError(
+            f"cannot listen on {path}: {why}", "take another path, for instance /tmp/v.sock"
+        )
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from rich.table import Table
 import entrepot
 from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
 from entrepot.cli.present import age, console, count, counted, emit, row, size, table
+from entrepot.cli.targets import open_space
 from entrepot.layers.spaces import Space, ValueInfo, VariableInfo
 
 __all__ = ["command"]
@@ -49,7 +50,7 @@ def command(
         if space is None:
             _show_spaces(out, opened, as_json=as_json)
             return
-        found = opened.space(space, create=False)
+        found = open_space(opened, space)
         if delete:
             _delete(out, opened, found, variable, as_json=as_json)
         elif variable is None:

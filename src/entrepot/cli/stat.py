@@ -87,11 +87,21 @@ def _object(depot: Depot, target: ObjectTarget) -> tuple[Any, RenderableType]:
     usage = depot.objects.usage(target.id)
     tree = Tree(Text(f"Object {target.id}", "bold"), guide_style="dim")
     _grow(tree, meta)
+    if meta.get("members"):
+        tree.add(_entry("size with all members", size(sum(_sizes(meta).values()))))
     use = tree.add(_entry("used", ""))
     use.add(_entry("names", ", ".join(usage.names) or "·"))
     use.add(_entry("parents", ", ".join(map(str, usage.parents)) or "·"))
     use.add(_entry("pins", count(usage.pins)))
     return {**meta, "id": target.id, "usage": usage}, tree
+
+
+def _sizes(meta: dict[str, Any]) -> dict[str, int]:
+    """The bytes of an object and of all that it is made of, by id: a part may be in it twice."""
+    found: dict[str, int] = {meta["id"]: meta["nbytes"]}
+    for member in meta.get("members", {}).values():
+        found |= _sizes(member)
+    return found
 
 
 def _grow(tree: Tree, meta: dict[str, Any]) -> None:

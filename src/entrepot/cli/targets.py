@@ -2,7 +2,7 @@
 
 ::
 
-    000043c5c6d5e646   the object with this id (16 hex digits)
+    000043c5c6d5e646   the object with this id (16 hex digits; vineyard's clients print an o before)
     iris               the object with this name, or else the space with this name
     jobs/              the space, also where an object has the same name
     jobs/task          a variable of a space
@@ -20,11 +20,19 @@ from entrepot.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from entrepot import Depot
+    from entrepot import Depot, Space
 
-__all__ = ["ObjectTarget", "SpaceTarget", "Target", "VariableTarget", "require_variable", "resolve"]
+__all__ = [
+    "ObjectTarget",
+    "SpaceTarget",
+    "Target",
+    "VariableTarget",
+    "open_space",
+    "require_variable",
+    "resolve",
+]
 
-ID_PATTERN = re.compile(r"[0-9a-fA-F]{16}")
+ID_PATTERN = re.compile(r"o?([0-9a-fA-F]{16})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,24 @@ def resolve(depot: Depot, text: str) -> Target:
     raise NotFoundError(f"nothing in depot {depot.name!r} is called {text!r}", hint)
 
 
+def open_space(depot: Depot, name: str) -> Space:
+    """Return a space that is there.
+
+    Raises:
+        NotFoundError: It is not.
+    """
+    try:
+        return depot.space(name, create=False)
+    except NotFoundError:
+        if _as_id(depot, name) or _as_name(depot, name):
+            raise NotFoundError(
+                f"{name!r} is an object, not a space", f"`entrepot stat {name}` tells about it"
+            ) from None
+        raise NotFoundError(
+            f"there is no space {name!r} in depot {depot.name!r}", "`entrepot spaces` lists them"
+        ) from None
+
+
 def require_variable(depot: Depot, target: VariableTarget) -> None:
     """Refuse a variable that does not exist.
 
@@ -98,9 +124,10 @@ def require_variable(depot: Depot, target: VariableTarget) -> None:
 
 def _as_id(depot: Depot, text: str) -> ObjectTarget | None:
     """Read 16 hex digits as the id of an object that exists."""
-    if not ID_PATTERN.fullmatch(text):
+    digits = ID_PATTERN.fullmatch(text)
+    if digits is None:
         return None
-    key = ObjectId.parse(text.lower())
+    key = ObjectId.parse(digits[1].lower())
     return ObjectTarget(key, None) if depot.objects.exists(key) else None
 
 

@@ -53,6 +53,7 @@ def test_ls_says_what_the_limit_leaves_out(run, full) -> None:
 def test_ls_of_a_pattern_lists_matching_types_only(run, full) -> None:
     found = run("ls", "--pattern", "test::*", "--json").document["objects"]
     assert [entry["id"] for entry in found] == [full["tree"]]
+    assert "further name" not in run("ls", "--pattern", "vineyard::*").out
 
 
 def test_ls_names_the_depots(run, full) -> None:
@@ -61,7 +62,14 @@ def test_ls_names_the_depots(run, full) -> None:
 
 
 def test_ls_of_a_space_that_is_not_there_is_an_error(run, full) -> None:
-    assert "nowhere" in run("ls", "nowhere", status=1).err
+    assert "no space 'nowhere'" in run("ls", "nowhere", status=1).err
+    said = run("ls", "tree", status=1).err
+    assert "'tree' is an object, not a space" in said
+    assert "`entrepot stat tree`" in said
+
+
+def test_an_id_may_be_as_vineyards_clients_print_it(run, full) -> None:
+    assert run("stat", f"o{full['big']}", "--json").document["id"] == full["big"]
 
 
 def test_stat_shows_the_depot(run, full) -> None:
@@ -75,7 +83,7 @@ def test_stat_shows_the_depot(run, full) -> None:
 
 def test_stat_shows_an_object_with_its_members_and_users(run, full) -> None:
     said = run("stat", "tree")
-    for word in (full["tree"], "test::Tree", "version", "member", "big"):
+    for word in (full["tree"], "test::Tree", "version", "member", "big", "all members 781."):
         assert word in said.out
     document = run("stat", "tree", "--json").document
     assert document["version"] == 3

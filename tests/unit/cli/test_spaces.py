@@ -76,7 +76,7 @@ def test_what_is_not_there_is_said_with_a_next_step(depot: entrepot.Depot, run: 
     depot.space("jobs")
     assert "entrepot spaces jobs" in run("spaces", "jobs", "nope", status=1).err
     assert "nope" in run("spaces", "jobs", "nope", "--delete", status=1).err
-    assert "no workspace 'other'" in run("spaces", "other", status=1).err
+    assert "no space 'other'" in run("spaces", "other", status=1).err
     assert "name what to delete" in run("spaces", "--delete", status=2).err
 
 

@@ -117,8 +117,9 @@ class Server:
         self._lock = threading.Lock()
         self._listeners: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self.ipc_socket = os.fspath(ipc) if ipc is not None else ""
-        self._socket_file: tuple[int, int] | None = None
+        self.ipc_socket = ""
+        self._place: tuple[int, int] | None = None
+        """Of the socket that was made; somebody may have put another one there since."""
         self.rpc_endpoint = NO_ENDPOINT
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop_listening)
@@ -129,7 +130,8 @@ class Server:
                 self.rpc_endpoint = f"{host}:{port}"
             if ipc is not None:
                 self._listeners.append(_listen_at(Path(ipc)))
-                self._socket_file = _identity(Path(ipc))
+                self.ipc_socket = os.fspath(Path(ipc).absolute())  # ours now, and not before
+                self._place = _identity(ipc)
                 write_depot_file(ipc, self._told())  # clients of ours look into the memory
             stack.pop_all()
 
@@ -217,16 +219,16 @@ class Server:
         self._listeners.clear()
         for thread in self._threads:
             thread.join()
-        if self._socket_file is not None and _identity(Path(self.ipc_socket)) == self._socket_file:
+        if self._place is not None and _identity(self.ipc_socket) in (self._place, None):
             Path(self.ipc_socket).unlink(missing_ok=True)
             unlink_depot_file(self.ipc_socket, self.depot.name)
-        self._socket_file = None
+        self._place = None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one at the same path; None if there is none."""
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Tell one file from another at the same path; None if there is none."""
     try:
-        found = path.lstat()
+        found = Path(path).lstat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
