@@ -1193,3 +1193,20 @@ def test_a_client_on_a_machine_that_is_gone_will_be_noticed(depot: entrepot.Depo
         [session] = server._sessions
         assert session.connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     server.close()
+
+
+def test_clients_are_told_that_the_depot_was_removed(tmp_path: Path) -> None:
+    root = memory_directory()
+    with entrepot.open("gone", directory=root, data_directory=tmp_path, memory="32M") as depot:
+        server = Server(depot, ipc=root / "v.sock")
+        server.start()
+        with Raw(server.ipc_socket) as raw, Raw(server.ipc_socket) as waiting:
+            id, stream = raw.create(b"x"), _stream(raw)
+            waiting.send({"type": "pull_next_stream_chunk_request", "id": stream})
+            wait_until(lambda: _connections(raw) == (2, 1), "it waits")
+            with entrepot.open("gone", directory=root, data_directory=tmp_path) as again:
+                again.destroy()
+            assert raw.code("exists", id=id) == 34
+            assert raw.code("get_buffers", ids=[id]) == 34
+            assert waiting.reply()["code"] == 34
+        server.close()

@@ -180,6 +180,7 @@ def list_data(session: Session, request: Json) -> Json:
 def exists(session: Session, request: Json) -> Json:
     """Tell whether there is an object, or a blob that somebody writes."""
     id = id_field(request, "id")
+    session.check_depot()
     return {"exists": session.server.draft(id) is not None or session.store.exists(id)}
 
 

@@ -15,6 +15,7 @@ from entrepot.gateways.vineyard import commands, remote, shared
 from entrepot.gateways.vineyard.commands import error_reply, field
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import (
+    ConnectionErrorException,
     InvalidException,
     NotImplementedException,
     ObjectNotExistsException,
@@ -123,11 +124,21 @@ class Session:
         self.is_parked = True
         try:
             for seconds in commands.slices(self.connection.is_gone):
+                self.check_depot()
                 yield seconds
                 # Waits this short do not look for the dead, and one may be who is waited for.
                 self.store.depot.attached.tick()
         finally:
             self.is_parked = False
+
+    def check_depot(self) -> None:
+        """Notice that the depot was removed: what is still mapped is nobody's any more.
+
+        Raises:
+            ConnectionErrorException: It was.
+        """
+        if not self.store.connected:
+            raise ConnectionErrorException("the depot was removed, or closed")
 
     # Blobs that the client writes itself.
 

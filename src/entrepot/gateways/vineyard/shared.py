@@ -86,6 +86,7 @@ def get_buffers(session: Session, request: Json) -> None:
     """Tell where blobs are; those that do not exist are left out."""
     ids = blobs_asked(request)
     is_unsafe = field(request, "unsafe", bool, False)
+    session.check_depot()
     lender = session.server.lender
     drafts = {id: draft for id in ids if (draft := session.server.draft(id)) is not None}
     if drafts and not is_unsafe:
