@@ -1189,8 +1189,8 @@ def test_a_client_on_a_machine_that_is_gone_will_be_noticed(depot: entrepot.Depo
     server.start()
     host, _, port = server.rpc_endpoint.rpartition(":")
     with socket.create_connection((host, int(port)), PATIENCE_S):
-        wait_until(lambda: len(server._sessions) == 1, "it is served")
-        [session] = server._sessions
+        wait_until(lambda: len(server._instance.sessions()) == 1, "it is served")
+        [session] = server._instance.sessions()
         assert session.connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     server.close()
 

@@ -1,107 +1,30 @@
 """What each command of the protocol does: a request's JSON in, a reply's JSON out.
 
-Commands that send or receive raw bytes are with the connection, in `server`.
+Commands that send their replies themselves are in `shared` and `remote`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from entrepot.errors import EntrepotError
+from entrepot.gateways.vineyard.requests import field, id_field, ids_field
+from entrepot.gateways.vineyard.session import Session
 from entrepot.vineyard._errors import (
-    CODES,
     AssertionFailedException,
     ConnectionErrorException,
     InvalidException,
     MetaTreeInvalidException,
     MetaTreeSubtreeNotExistsException,
     NotImplementedException,
-    VineyardException,
-    translated,
 )
 from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, INVALID, ObjectID, text_id
 from entrepot.vineyard._meta import BLOB, ObjectMeta
 from entrepot.vineyard._wire import VERSION
 
-if TYPE_CHECKING:
-    from entrepot.gateways.vineyard.server import Session
-
-__all__ = ["BARE", "COMMANDS", "error_reply", "field"]
+__all__ = ["BARE", "COMMANDS"]
 
 Json = dict[str, Any]
-_MISSING: Any = object()
-_ID_MAX = (1 << 64) - 1
-_BLOBS_MAX = 1 << 16
-"""Most blobs that one request may name."""
-_TEXT_MAX = 1000
-"""Errors quote what they refuse, but not megabytes of it."""
-_SLICE_S = 0.5
-"""A parked request looks this often whether its client is still there."""
-
-
-def field(request: Json, name: str, kind: type, default: Any = _MISSING) -> Any:
-    """Return a field of a request.
-
-    Raises:
-        InvalidException: It is missing, or of another type.
-    """
-    value = request.get(name, default)
-    if value is _MISSING:
-        raise InvalidException(f"the request has no {name!r}")
-    if kind is int and isinstance(value, bool):
-        raise InvalidException(f"{name!r} is {value!r}, not a number")
-    if value is not default and not isinstance(value, kind):
-        raise InvalidException(f"{name!r} is {value!r}, not of type {kind.__name__}")
-    return value
-
-
-def id_field(request: Json, name: str) -> int:
-    """Return a field that is an id."""
-    return _checked_id(field(request, name, int))
-
-
-def ids_field(request: Json, name: str) -> list[int]:
-    """Return a field that is a list of ids."""
-    return [_checked_id(id) for id in field(request, name, list)]
-
-
-def sizes_field(request: Json) -> list[int]:
-    """Return the sizes of blobs to be made."""
-    sizes = field(request, "sizes", list)
-    if len(sizes) > _BLOBS_MAX:
-        raise InvalidException(f"{len(sizes)} blobs at once, at most {_BLOBS_MAX} are allowed")
-    for size in sizes:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise InvalidException(f"{size!r} is no size")
-    return sizes
-
-
-def blobs_asked(request: Json) -> list[int]:
-    """Return the ids of blobs that are asked for: as a list, or by numbered fields."""
-    if "ids" in request:
-        return ids_field(request, "ids")
-    count = field(request, "num", int)
-    if not 0 <= count <= _BLOBS_MAX:
-        raise InvalidException(f"{count} blobs at once, at most {_BLOBS_MAX} are allowed")
-    return [id_field(request, str(number)) for number in range(count)]
-
-
-def _checked_id(id: Any) -> int:
-    if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id <= _ID_MAX:
-        raise InvalidException(f"{id!r} is no object id")
-    return id
-
-
-def error_reply(error: Exception) -> Json:
-    """Return the reply that tells of an error."""
-    if isinstance(error, EntrepotError):
-        error = translated(error)
-    for code, kind in CODES.items():
-        if type(error) is kind:
-            return {"code": code, "message": getattr(error, "detail", str(error))[:_TEXT_MAX]}
-    return {"code": 255, "message": f"{type(error).__name__}: {error}"[:_TEXT_MAX]}
 
 
 # Objects.
@@ -181,7 +104,7 @@ def exists(session: Session, request: Json) -> Json:
     """Tell whether there is an object, or a blob that somebody writes."""
     id = id_field(request, "id")
     session.check_depot()
-    return {"exists": session.server.draft(id) is not None or session.store.exists(id)}
+    return {"exists": session.instance.drafts.get(id) is not None or session.store.exists(id)}
 
 
 def persist(session: Session, request: Json) -> Json:
@@ -226,13 +149,13 @@ def del_data(session: Session, request: Json) -> Json:
     it has only written is free at once.
     """
     gone = _delete(session, request)
-    session.server.lender.give_back_written(session, [id | BLOB_BIT for id in gone])
+    session.instance.lender.give_back_written(session, [id | BLOB_BIT for id in gone])
     return {}
 
 
 def del_data_with_feedbacks(session: Session, request: Json) -> Json:
     """Delete objects; tell which blobs are gone: the client does not look at them any more."""
-    lender = session.server.lender
+    lender = session.instance.lender
     gone = _delete(session, request)
     # Of a value that was put whole, the bytes are a blob too; it may be a part of something else.
     whole = [id | BLOB_BIT for id in gone if not id & BLOB_BIT]
@@ -350,7 +273,7 @@ def pull_chunk(session: Session, request: Json) -> Json:
 def stop_stream(session: Session, request: Json) -> Json:
     """End a stream."""
     id, failed = id_field(request, "id"), field(request, "failed", bool, False)
-    for other in session.server.writers_of_chunk(id):
+    for other in session.instance.writers_of_chunk(id):
         if other is not session:  # its chunk is the last one, whoever says that it is
             with other.writing:
                 (other.store.drop_chunk if failed else other.store.end_chunk)(id)
@@ -372,7 +295,10 @@ def drop_stream(session: Session, request: Json) -> Json:
 def cluster_meta(session: Session, request: Json) -> Json:
     """Tell of the instances: of this one."""
     told = session.store.cluster()[session.store.instance_id]
-    told |= {"ipc_socket": session.server.ipc_socket, "rpc_endpoint": session.server.rpc_endpoint}
+    told |= {
+        "ipc_socket": session.instance.ipc_socket,
+        "rpc_endpoint": session.instance.rpc_endpoint,
+    }
     return {"type": "cluster_meta", "meta": {f"i{session.store.instance_id}": told}}
 
 
@@ -380,7 +306,7 @@ def instance_status(session: Session, request: Json) -> Json:
     """Tell how the instance is doing."""
     status = session.store.status()
     meta = {name: getattr(status, name) for name in type(status).__slots__}
-    return {"meta": meta | session.server.counts()}
+    return {"meta": meta | session.instance.counts()}
 
 
 def debug(session: Session, request: Json) -> Json:
@@ -402,25 +328,14 @@ def register(session: Session, request: Json) -> Json:
     """Greet a client."""
     store_type = request.get("store_type")
     return {
-        "ipc_socket": session.server.ipc_socket,
-        "rpc_endpoint": session.server.rpc_endpoint,
+        "ipc_socket": session.instance.ipc_socket,
+        "rpc_endpoint": session.instance.rpc_endpoint,
         "instance_id": session.store.instance_id,
         "session_id": 0,
         "version": VERSION,
         "store_match": store_type in (1, "Normal"),
         "support_rpc_compression": False,
     }
-
-
-def slices(is_gone: Callable[[], bool]) -> Iterator[float]:
-    """Yield for how long to wait next, while a client is there."""
-    while True:
-        begun = time.monotonic()
-        yield _SLICE_S
-        if is_gone():
-            return
-        if time.monotonic() - begun < _SLICE_S / 10:  # what it waits for does not wait itself
-            time.sleep(_SLICE_S / 10)
 
 
 COMMANDS: dict[str, Callable[[Session, Json], Json]] = {
@@ -470,8 +385,3 @@ COMMANDS: dict[str, Callable[[Session, Json], Json]] = {
 
 BARE = frozenset(("cluster_meta", "debug_command"))
 """Requests whose type does not end with `_request`."""
-
-
-def is_vineyards(error: Exception) -> bool:
-    """Tell whether an error is one that a client is told of by its code."""
-    return isinstance(error, (VineyardException, EntrepotError))

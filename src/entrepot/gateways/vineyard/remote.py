@@ -6,15 +6,13 @@ They go straight from the socket into shared memory, and back from there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from entrepot.gateways.vineyard.commands import blobs_asked, field, sizes_field
 from entrepot.gateways.vineyard.payloads import created, got, payload
+from entrepot.gateways.vineyard.requests import blobs_asked, field, sizes_field
+from entrepot.gateways.vineyard.session import Session
 from entrepot.vineyard._errors import NotImplementedException
 from entrepot.vineyard._ids import EMPTY_BLOB
-
-if TYPE_CHECKING:
-    from entrepot.gateways.vineyard.session import Session
 
 __all__ = ["COMMANDS"]
 
@@ -44,7 +42,7 @@ def _receive(session: Session, sizes: list[int], *, is_list: bool) -> None:
     drafts: list[Any] = []
     try:
         for size in sizes:
-            draft = session.server.lender.with_room(lambda size=size: store.begin_blob(size))
+            draft = session.instance.lender.with_room(lambda size=size: store.begin_blob(size))
             drafts.append(draft)
         payloads = [
             payload(EMPTY_BLOB if draft is None else draft.id, size)

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from entrepot.errors import EntrepotError
-from entrepot.gateways.vineyard.commands import (
+from entrepot.gateways.vineyard.payloads import MEMORY, NOWHERE, created, got, payload
+from entrepot.gateways.vineyard.requests import (
     blobs_asked,
     field,
     id_field,
     ids_field,
     sizes_field,
 )
-from entrepot.gateways.vineyard.payloads import MEMORY, NOWHERE, created, got, payload
+from entrepot.gateways.vineyard.session import Session
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import (
     ObjectNotExistsException,
@@ -26,9 +27,6 @@ from entrepot.vineyard._errors import (
     VineyardException,
 )
 from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, text_id
-
-if TYPE_CHECKING:
-    from entrepot.gateways.vineyard.session import Session
 
 __all__ = ["ANSWERS", "COMMANDS"]
 
@@ -39,7 +37,7 @@ def _draft_payload(session: Session, draft: BlobDraft | None, size: int) -> Json
     if draft is None:
         return payload(EMPTY_BLOB, 0)
     return payload(
-        draft.id, size, at=draft.draft.ref.at, file=MEMORY, bound=session.server.lender.bound
+        draft.id, size, at=draft.draft.ref.at, file=MEMORY, bound=session.instance.lender.bound
     )
 
 
@@ -51,7 +49,7 @@ def _send(
     files = [MEMORY] if is_named and not session.has_memory else []
     session.connection.send(reply(files))
     if files:
-        session.connection.send_descriptor(session.server.lender.descriptor)
+        session.connection.send_descriptor(session.instance.lender.descriptor)
         session.has_memory = True
 
 
@@ -87,8 +85,8 @@ def get_buffers(session: Session, request: Json) -> None:
     ids = blobs_asked(request)
     is_unsafe = field(request, "unsafe", bool, False)
     session.check_depot()
-    lender = session.server.lender
-    drafts = {id: draft for id in ids if (draft := session.server.draft(id)) is not None}
+    lender = session.instance.lender
+    drafts = {id: draft for id in ids if (draft := session.instance.drafts.get(id)) is not None}
     if drafts and not is_unsafe:
         raise ObjectNotSealedException(f"Failed to get blob with id {text_id(next(iter(drafts)))}")
     blobs = [id for id in dict.fromkeys(ids) if id & BLOB_BIT and id != EMPTY_BLOB]
@@ -113,7 +111,7 @@ def get_next_stream_chunk(session: Session, request: Json) -> None:
     id, size = id_field(request, "id"), sizes_field({"sizes": [field(request, "size", int)]})[0]
     session.begin_writing()
     for seconds in session.slices():
-        lent = session.server.lender.with_room(
+        lent = session.instance.lender.with_room(
             lambda seconds=seconds: session.store.try_begin_chunk(id, size, seconds)
         )
         if lent is not None:
@@ -151,7 +149,7 @@ def seal(session: Session, request: Json) -> Json:
 
 
 def _unsealed(session: Session, id: int) -> BlobDraft:
-    draft = session.server.draft(id)
+    draft = session.instance.drafts.get(id)
     if draft is not None:
         return draft
     if session.store.exists(id):
@@ -177,7 +175,7 @@ def shrink_buffer(session: Session, request: Json) -> Json:
 def release(session: Session, request: Json) -> Json:
     """Note that the client does not look at a blob any more."""
     id = id_field(request, "object_id")
-    lender = session.server.lender
+    lender = session.instance.lender
     if not lender.has(session, id) and id != EMPTY_BLOB and not session.store.exists(id):
         raise _missing(id)
     lender.give_back(session, [id])
@@ -187,11 +185,11 @@ def release(session: Session, request: Json) -> Json:
 def increase_reference_count(session: Session, request: Json) -> Json:
     """Note that the client looks at blobs."""
     blobs = [id for id in ids_field(request, "ids") if id & BLOB_BIT and id != EMPTY_BLOB]
-    wanted = [id for id in blobs if session.server.draft(id) is None]
+    wanted = [id for id in blobs if session.instance.drafts.get(id) is None]
     with contextlib.suppress(
         VineyardException, EntrepotError
     ):  # of what has no bytes: there is nothing to keep
-        session.server.lender.lend(session, wanted, session.bytes_of)
+        session.instance.lender.lend(session, wanted, session.bytes_of)
     return {}
 
 
@@ -200,7 +198,7 @@ def is_in_use(session: Session, request: Json) -> Json:
     id = id_field(request, "id")
     if not session.store.exists(id):
         raise _missing(id)
-    return {"is_in_use": session.server.lender.is_borrowed(id)}
+    return {"is_in_use": session.instance.lender.is_borrowed(id)}
 
 
 def is_spilled(session: Session, request: Json) -> Json:
