@@ -363,7 +363,10 @@ class AsyncConsumer:
                 continue  # other shards, so other bells
             records = consumer.take(limit)
             left = deadline.left()
-            if records or left == 0:
+            if records:
+                return records
+            if left == 0:  # no wait, but a look for those who died
+                await asyncio.to_thread(self._engine.wait, bells, seen, 0)
                 return records
             slice_s = settings.WAIT_SLICE_S if left is None else min(left, settings.WAIT_SLICE_S)
             await self._engine.wait_async(bells, seen, slice_s)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import entrepot
+from entrepot import settings
 from entrepot.engine import failpoints
 from support.conditions import PATIENCE_S, wait_until
 from support.homes import Home
@@ -212,3 +213,31 @@ def test_a_process_that_waits_reaps_the_dead_without_being_asked(home: Home, pee
         wait_until(lambda: len(depot.sessions()) == 2, "the waiter reaps")
         depot.space("s").store("v", 1)
         assert asked.result() == 1
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05, settings.WAIT_SLICE_S])
+def test_shards_of_a_killed_consumer_go_to_one_who_reads_for_short_times(
+    home: Home, peers: Start, timeout: float
+) -> None:
+    def join(here: Any) -> int:
+        here.consumer = here.depot.stream("users/clicks").consumer("billing")
+        read = here.consumer.read(limit=5)
+        here.consumer.commit()
+        return len(read)
+
+    with home.open("64M") as depot:
+        clicks = depot.stream("users/clicks", shards=2)
+        clicks.append_many([b"%d" % number for number in range(20)])
+        first = peers()
+        assert first.run(join) == 5
+        with clicks.consumer("billing") as second:
+            first.kill()
+            found = list[entrepot.Record]()
+
+            def has_all() -> bool:
+                found.extend(second.read(timeout=timeout))
+                return len(found) == 15
+
+            wait_until(has_all, "the other one has taken over")
+            assert second.shards == [0, 1]
+        depot.delete_container("users")

@@ -45,7 +45,7 @@ class Doorbell:
     """The bells of one engine, as this process sees them."""
 
     def __init__(self, memory: memoryview, between_slices: Callable[[], object]) -> None:
-        """Take the shared page, and what to do each time a waiter has slept for a slice."""
+        """Take the shared page, and what to do when a waiter has slept in vain."""
         self._words = Words(memory)
         self._values = self._words.values
         self._between_slices = between_slices
@@ -75,18 +75,21 @@ class Doorbell:
             slice_s = settings.WAIT_SLICE_S
             if deadline is not None:
                 slice_s = min(slice_s, deadline - time.monotonic())
-                if slice_s <= 0:
-                    return False
-            if len(pairs) == 1:
-                self._words.wait(*pairs[0], slice_s)
-            else:
-                watched = [(self._words, index, value) for index, value in pairs]
-                wait_any(watched[:WAITV_WORDS_MAX], slice_s)
-            if any(values[index] != value for index, value in pairs):
-                return True
+            if slice_s > 0:
+                if len(pairs) == 1:
+                    self._words.wait(*pairs[0], slice_s)
+                else:
+                    watched = [(self._words, index, value) for index, value in pairs]
+                    wait_any(watched[:WAITV_WORDS_MAX], slice_s)
+                if any(values[index] != value for index, value in pairs):
+                    return True
+            # Also behind a wait that was shorter: who waits again and again, a little each time,
+            # may be the only one who can notice that somebody died. It looks at the clock.
+            self._between_slices()
             if slice_s == settings.WAIT_SLICE_S:
-                self._between_slices()
-                return True
+                return True  # to look again: who was to ring may have died before it did
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
 
     async def wait_async(self, bells: Sequence[Bell], seen: Seen, timeout: float | None) -> bool:
         """As `wait`, on the running event loop; one thread watches for all its tasks."""

@@ -58,7 +58,8 @@ class LmdbEngine:
             bells: This engine's page of shared memory.
             session: This process's session, shared by the engines of a depot.
             growth_guard: See `environment`.
-            between_slices: What a waiter does each time it has slept for a slice.
+            between_slices: What a waiter does when it has slept in vain, a slice or less; it is
+                to look at the clock itself.
             make_room: Returns memory to the system that the map could have; tells whether it did.
         """
         self.name = "volatile" if volatile else "durable"

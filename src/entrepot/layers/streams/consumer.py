@@ -105,7 +105,10 @@ class Consumer:
                 continue  # other shards, so other bells
             records = self.take(limit)
             left = deadline.left()
-            if records or left == 0:
+            if records:
+                return records
+            if left == 0:
+                self._engine.wait(bells, seen, 0)  # no wait, but a look for those who died
                 return records
             slice_s = settings.WAIT_SLICE_S if left is None else min(left, settings.WAIT_SLICE_S)
             self._engine.wait(bells, seen, slice_s)
