@@ -177,8 +177,11 @@ def temporary(*, memory: int | str | None = None) -> Generator[Depot]:
     try:
         yield depot
     finally:
-        if not depot.closed:
-            depot.destroy()
+        try:
+            if not depot.closed:
+                depot.destroy()
+        except ClosedError:  # somebody else has removed it
+            depot.close()
 
 
 def names(
