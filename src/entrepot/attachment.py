@@ -18,6 +18,7 @@ import atexit
 import contextlib
 import glob
 import os
+import re
 import select
 import threading
 import time
@@ -36,6 +37,7 @@ from entrepot.engine.lmdb.locks import (
     HomeLock,
     forget_root_lock,
     leave_root,
+    lock_holder,
     root_lock,
 )
 from entrepot.engine.protocol import Transaction
@@ -43,6 +45,7 @@ from entrepot.errors import (
     ClosedError,
     ConflictError,
     DiskFullError,
+    EntrepotError,
     OutOfMemoryError,
     UnavailableError,
 )
@@ -404,6 +407,42 @@ def remove_leftovers(directory: Path) -> None:
             _remove_tree(hidden)
 
 
+def temporary_name() -> str:
+    """Return a name for a depot that goes with its maker."""
+    return f"temporary-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def sweep_temporary(root: Path, data_root: Path) -> None:
+    """Remove temporary depots whose makers were killed, and that nobody uses."""
+    with _registry_lock, root_lock(root):
+        for directory in root.glob("temporary-*"):
+            found = _TEMPORARY.fullmatch(directory.name)
+            if found is None or directory in _attachments or _is_used(directory, int(found[1])):
+                continue
+            data = data_root / directory.name
+            with contextlib.suppress(EntrepotError):  # it is no depot of ours: it stays
+                for path in (directory, data):
+                    if path.exists():
+                        places.check_removable(path)
+                        remove_directory(path)
+
+
+def _is_used(directory: Path, maker: int) -> bool:
+    """Tell whether the maker of a depot lives, or another process has it open."""
+    if Path(f"/proc/{maker}").exists():
+        return True
+    try:
+        fd = os.open(directory / "sessions", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False  # half made: whoever makes one holds the root's lock
+    except OSError:
+        return True  # somebody else's
+    try:
+        return lock_holder(fd, 0, 0) is not None
+    finally:
+        os.close(fd)  # this process has no lock there, which that would drop
+
+
 def _remove_tree(directory: Path) -> None:
     import shutil  # only here, and it loads all compressions
 
@@ -417,6 +456,8 @@ def _is_empty(tx: Transaction) -> bool:
 
 
 # The registry of this process.
+
+_TEMPORARY = re.compile(r"temporary-([0-9]+)-[0-9a-f]{8}")
 
 _attachments: dict[Path, Attachment] = {}
 _registry_lock = threading.RLock()
@@ -448,15 +489,20 @@ def attach(name: str, *, root: Path, data_root: Path, memory_max: int | None) ->
                 return attachment
         with places.system_errors(directory), root_lock(root):
             remove_leftovers(directory)
-            bound = _prepare(directory, memory_max)
-            attachment = Attachment(directory, data_root.resolve() / name, bound)
+            bound, is_new = _prepare(directory, memory_max)
+            try:
+                attachment = Attachment(directory, data_root.resolve() / name, bound)
+            except BaseException:
+                if is_new:  # or the bound that cannot be had would stay with it
+                    remove_directory(directory)
+                raise
         attachment.handles = 1
         _attachments[directory] = attachment
         return attachment
 
 
-def _prepare(directory: Path, memory_max: int | None) -> int:
-    """Make the depot's directory, or check it; return the depot's bound."""
+def _prepare(directory: Path, memory_max: int | None) -> tuple[int, bool]:
+    """Make the depot's directory, or check it; return the depot's bound, and whether it is new."""
     if directory.is_symlink() or directory.exists():
         places.private_directory(directory)
         places.check_whole(directory)
@@ -465,7 +511,7 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
         remove_directory(directory)  # on a disk, from before a reboot: what it held is gone
         found = None
     if found is not None:
-        return places.check_memory(directory, found.memory_max, memory_max)
+        return places.check_memory(directory, found.memory_max, memory_max), False
     bound = places.check_bound(
         places.default_memory(directory.parent) if memory_max is None else memory_max
     )
@@ -479,7 +525,7 @@ def _prepare(directory: Path, memory_max: int | None) -> int:
     except BaseException:
         remove_directory(directory)
         raise
-    return bound
+    return bound, True
 
 
 def detach(attachment: Attachment) -> None:

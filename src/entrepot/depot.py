@@ -168,13 +168,15 @@ def open(
 def temporary(*, memory: int | str | None = None) -> Generator[Depot]:
     """Make a depot of its own for the block, and remove it at the end.
 
-    Other processes open it by its `name` meanwhile.
+    Other processes open it by its `name` meanwhile. What a process left that was killed in
+    such a block, the next block of any process removes.
 
     Raises:
         OutOfMemoryError: There is no room for its first pages.
     """
-    depot = open(f"temporary-{os.getpid()}-{os.urandom(4).hex()}", memory=memory)
+    depot = open(attachment.temporary_name(), memory=memory)
     try:
+        attachment.sweep_temporary(depot.path.parent, depot.data_path.parent)
         yield depot
     finally:
         try:

@@ -142,7 +142,7 @@ def _translate(error: OSError, path: Path, *, on_disk: bool) -> EntrepotError:
         if on_disk:
             return DiskFullError(message, "free some space on that disk")
         return OutOfMemoryError(
-            message, "free some memory there, or set ENTREPOT_DIR to another place"
+            message, "ask for less memory=, free some there, or set ENTREPOT_DIR to another place"
         )
     if error.errno in _TOO_MANY_FILES:
         return UnavailableError(

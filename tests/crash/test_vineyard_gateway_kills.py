@@ -524,8 +524,9 @@ def test_what_a_dead_gateway_had_lent_is_free(served: Served) -> None:
             raw.call("clear")
 
 
-def test_who_still_writes_when_the_gateway_is_dead_writes_into_nobodys_values(
-    served: Served, peers: Start
+@pytest.mark.parametrize("how", ["killed", "ended"])
+def test_who_still_writes_when_the_gateway_is_gone_writes_into_nobodys_values(
+    served: Served, peers: Start, how: str
 ) -> None:
     def begin(here: Any, path: str) -> None:
         here.raw = Raw(path)
@@ -541,7 +542,11 @@ def test_who_still_writes_when_the_gateway_is_dead_writes_into_nobodys_values(
     for _ in range(3):  # three times that does not fit, if anything is left
         peer = peers(opens=False)
         peer.run(begin, served.path)
-        served.gateway.kill()
+        if how == "killed":
+            served.gateway.kill()
+        else:
+            served.gateway.run(end)
+            served.gateway.close()
         served.depot.collect()
         ids = [served.depot.objects.put(np.zeros(size)) for size in [MIB] * 5 + [50, 500, 5000] * 9]
         peer.run(write)

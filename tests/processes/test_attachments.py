@@ -278,3 +278,37 @@ def test_a_forked_child_uses_the_durable_tier_too(home: Home, peers: Start) -> N
     with home.open() as depot:
         assert sorted(depot.space("s").fetch("v", timeout=0) for _ in range(2)) == [1, 2]
         depot.delete_space("s")
+
+
+def test_a_temporary_depot_goes_when_its_maker_was_killed_and_nobody_uses_it(
+    home: Home, peers: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENTREPOT_DIR", str(home.root))
+    monkeypatch.setenv("ENTREPOT_DATA", str(home.data))
+    maker, user, living = peers(), peers(), peers()
+
+    def make(here: Any) -> str:
+        here.block = entrepot.temporary(memory="64M")
+        depot = here.block.__enter__()
+        depot.table("users/people").put("ann", {"age": 42})
+        return depot.name
+
+    name, kept = maker.run(make), living.run(make)
+
+    def look(here: Any) -> None:
+        here.other = entrepot.open(name)
+
+    user.run(look)
+    maker.kill()
+    (home.root / "temporary-1-but-not-ours").mkdir(mode=0o700)
+    with entrepot.temporary(memory="64M") as own, entrepot.temporary(memory="64M") as second:
+        assert {name, kept, own.name, second.name} <= set(entrepot.names())
+        assert own.sessions()[0].pid == os.getpid()
+    user.kill()
+    with entrepot.temporary(memory="64M"):
+        assert name not in entrepot.names()
+        assert kept in entrepot.names()
+    assert not (home.data / name).exists()
+    (home.root / "temporary-1-but-not-ours").rmdir()  # it stayed
+    living.run(lambda here: here.block.__exit__(None, None, None))
+    assert kept not in entrepot.names()

@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 
 import entrepot
+from entrepot.gateways.vineyard import Server
+from entrepot.gateways.vineyard.lending import Lender
+from entrepot.layers.objects.assembly import Assembly
 from support.conditions import PATIENCE_S, wait_until
 from support.homes import Home, memory_directory
 from support.vineyard_raw import REGISTER, Gateway, Raw, serving
@@ -110,6 +113,23 @@ def test_the_greeting_tells_where_and_what_the_server_is(
         assert raw.call("exists", id=5) == {"exists": False}
         raw.send({"type": "exit_request"})
         assert raw.is_ended()
+
+
+def test_a_server_that_ends_leaves_the_socket_of_its_successor(
+    path: str, depot: entrepot.Depot
+) -> None:
+    where = Path(f"{path}2")
+    first = Server(depot, ipc=where)
+    with pytest.raises(OSError, match="somebody listens there"):
+        Server(depot, ipc=where)
+    where.unlink()
+    second = Server(depot, ipc=where)
+    second.start()
+    first.close()
+    with Raw(os.fspath(where)) as raw:
+        assert raw.call("exists", id=5) == {"exists": False}
+    second.close()
+    assert not where.exists()
 
 
 @pytest.mark.parametrize("name", ["exists", "create_buffer", "cluster_meta", "nonsense", "seal"])
@@ -799,6 +819,62 @@ def test_a_writer_waits_while_its_reader_is_slow(path: str, raw: Raw, other: Raw
     raw.call("drop_stream", id=id)
 
 
+def test_the_last_chunk_is_handed_over_whoever_ends_the_stream(
+    path: str, raw: Raw, other: Raw
+) -> None:
+    id, failed = _stream(raw), _stream(raw)
+    with Raw(path) as writer:
+        for at in (id, failed):
+            chunk = writer.buffers("get_next_stream_chunk", id=at, size=5)["buffer"]
+            writer.bytes_of(chunk)[:] = b"chunk"
+        assert other.call("stop_stream", id=id, failed=False) == {}
+        assert other.call("stop_stream", id=failed, failed=True) == {}
+        assert bytes(raw.get(raw.call("pull_next_stream_chunk", id=id)["chunk"])[0]) == b"chunk"
+        assert raw.code("pull_next_stream_chunk", id=id) == 42
+        assert raw.code("pull_next_stream_chunk", id=failed) == 43
+        assert writer.code("get_next_stream_chunk", id=id, size=5) == 44
+    for at in (id, failed):
+        raw.call("drop_stream", id=at)
+
+
+def test_chunks_that_were_read_stay_as_they_are(
+    raw: Raw, other: Raw, depot: entrepot.Depot
+) -> None:
+    id = _stream(raw)
+    views = []
+    for number in range(8):  # as vineyard's own readers do: all chunks, then a table of them
+        chunk = raw.create(bytes([number]) * MIB)
+        raw.call("push_next_stream_chunk", id=id, chunk=chunk)
+        raw.call("release", object_id=chunk)
+        views += other.get(other.call("pull_next_stream_chunk", id=id)["chunk"])
+        depot.collect()
+    assert [(view[0], view[-1]) for view in views] == [(number, number) for number in range(8)]
+    raw.call("drop_stream", id=id)
+
+
+def test_a_writer_is_told_when_a_reader_leaves_that_never_opened(path: str, raw: Raw) -> None:
+    id = _stream(raw)
+    raw.call("push_next_stream_chunk", id=id, chunk=raw.create(b"chunk"))
+    with Raw(path) as reader:
+        reader.call("pull_next_stream_chunk", id=id)
+    wait_until(lambda: _connections(raw) == (1, 0), "it has left")
+    assert raw.code("get_next_stream_chunk", id=id, size=5) == 44
+    assert raw.call("drop_stream", id=id) == {}
+    assert raw.code("pull_next_stream_chunk", id=id) == 12
+
+
+def test_who_leaves_ends_no_later_stream_of_the_same_object(path: str, raw: Raw) -> None:
+    id = _stream(raw)
+    with Raw(path) as reader:
+        reader.call("open_stream", object_id=id, mode=1)
+        reader.call("drop_stream", id=id)
+        raw.call("create_stream", object_id=id)
+        raw.call("open_stream", object_id=id, mode=1)
+    wait_until(lambda: _connections(raw) == (1, 0), "it has left")
+    raw.call("push_next_stream_chunk", id=id, chunk=raw.create(b"chunk"))
+    raw.call("drop_stream", id=id)
+
+
 # What the clients of other ways in have put.
 
 
@@ -920,6 +996,34 @@ def test_a_deleted_blob_stays_as_it_is_for_who_looks_at_it(
     wait_until(lambda: free(depot) <= MIB, "the memory is free when it has left")
 
 
+@pytest.mark.parametrize("writer", ["itself", "another client", "the depot"])
+def test_who_deletes_what_it_reads_reads_on(
+    raw: Raw, other: Raw, depot: entrepot.Depot, writer: str
+) -> None:
+    if writer == "the depot":
+        id = int(depot.objects.put(np.full(8 * MIB, 7, np.uint8)))
+    else:
+        maker = raw if writer == "itself" else other
+        id = maker.create(b"\7" * (8 * MIB))
+        maker.call("release", object_id=id)
+    [view] = raw.get(id | EMPTY)
+    assert raw.call("del_data", id=[id]) == {}
+    assert raw.call("get_buffers", ids=[id | EMPTY])["num"] == 0
+    for _ in range(4):
+        depot.collect()
+        depot.objects.put(np.full(8 * MIB, 9, np.uint8))
+    assert bytes(view) == b"\7" * (8 * MIB)
+
+
+def test_what_a_client_has_only_written_is_free_when_it_deletes_it(
+    raw: Raw, depot: entrepot.Depot
+) -> None:
+    id = raw.create(b"x" * MIB)
+    assert free(depot) >= MIB
+    raw.call("del_data", id=[id])
+    assert depot.statistics().arena.used == 0
+
+
 @pytest.mark.parametrize("deleter", ["itself", "another client", "the depot"])
 def test_a_client_that_never_gives_back_does_not_fill_the_memory(
     raw: Raw, other: Raw, depot: entrepot.Depot, deleter: str
@@ -1003,3 +1107,106 @@ def test_who_leaves_a_full_depot_gives_back_what_it_was_lent(home: Home, tmp_pat
         wait_until(lambda: depot.sessions()[1].held.get("loan") is None, "all loans have ended")
         assert not depot.sessions()[1].held.get("writer")
         depot.objects.delete(fill)
+
+
+def test_a_blob_that_is_named_twice_is_used_once(
+    raw: Raw, other: Raw, depot: entrepot.Depot
+) -> None:
+    id = raw.create(b"x" * MIB)
+    raw.call("release", object_id=id)
+    other.call("increase_reference_count", ids=[id, id, id])
+    other.call("release", object_id=id)
+    raw.call("del_data", id=[id])
+    assert depot.statistics().arena.used == 0
+
+
+def test_a_request_that_fails_keeps_none_of_its_blobs(
+    raw: Raw, other: Raw, depot: entrepot.Depot
+) -> None:
+    id = raw.create(b"x" * MIB)
+    raw.call("release", object_id=id)
+    large = int(depot.objects.put({"k": os.urandom(36 * MIB)})) | EMPTY  # a copy has no room
+    assert other.code("get_buffers", ids=[id, large]) == 41
+    assert raw.call("is_in_use", id=id) == {"is_in_use": False}
+
+
+def test_a_blob_that_is_lent_while_it_is_sealed_is_lent_once(depot: entrepot.Depot) -> None:
+    assembly, lender = Assembly(depot.attached.volatile), Lender(depot)
+    draft = assembly.begin_blob(MIB)
+    loan = assembly.seal_and_lend(draft)
+    assert draft.id in lender.lend("reader", [draft.id], lambda id: None)
+    lender.keep("writer", draft.id, loan)
+    assembly.delete([draft.id], deep=True, force=False)
+    lender.give_back("writer", [draft.id])
+    assert depot.statistics().arena.used == MIB
+    lender.give_back("reader", [draft.id])
+    assert depot.statistics().arena.used == 0
+
+
+def test_deletes_tell_of_the_bytes_of_a_value_put_whole(raw: Raw, depot: entrepot.Depot) -> None:
+    id = int(depot.objects.put(np.arange(100_000)))
+    raw.get(id | EMPTY)
+    assert raw.call("del_data_with_feedbacks", id=[id]) == {"deleted_bids": [id | EMPTY]}
+    assert depot.statistics().arena.used == 0
+    id = int(depot.objects.put(np.arange(100_000)))
+    raw.get(id | EMPTY)
+    tree = raw.make(member={"id": f"o{id | EMPTY:016x}"})
+    assert raw.call("del_data_with_feedbacks", id=[id]) == {"deleted_bids": []}
+    assert raw.call("del_data_with_feedbacks", id=[tree]) == {"deleted_bids": [id | EMPTY]}
+
+
+def test_a_blob_that_is_written_exists_for_all(raw: Raw, other: Raw) -> None:
+    id = raw.create(b"x", seals=False)
+    assert raw.call("exists", id=id) == other.call("exists", id=id) == {"exists": True}
+    raw.call("drop_buffer", id=id)
+    assert raw.call("exists", id=id) == other.call("exists", id=id) == {"exists": False}
+
+
+def test_objects_with_the_empty_blob_come_and_go_at_once(path: str) -> None:
+    def work() -> None:
+        with Raw(path) as raw:
+            for _ in range(300):
+                id = raw.make(member={"id": f"o{EMPTY:016x}"})
+                raw.call("del_data", id=[id], deep=True)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(work) for _ in range(3)]:
+            done.result()
+
+
+def test_who_seals_while_the_writer_leaves_is_told_clearly(path: str, raw: Raw, other: Raw) -> None:
+    raw.get(raw.create(b"file"))
+    for _ in range(300):
+        with Raw(path) as leaving:
+            id = leaving.buffers("create_buffer", size=4096)["id"]
+        reply = raw.ask({"type": "seal_request", "object_id": id})
+        assert reply.get("code", 0) in (0, 12), reply
+        assert other.call("exists", id=id)["exists"] == ("code" not in reply)
+
+
+def test_a_client_on_a_machine_that_is_gone_will_be_noticed(depot: entrepot.Depot) -> None:
+    server = Server(depot, rpc=("127.0.0.1", 0))
+    server.start()
+    host, _, port = server.rpc_endpoint.rpartition(":")
+    with socket.create_connection((host, int(port)), PATIENCE_S):
+        wait_until(lambda: len(server._sessions) == 1, "it is served")
+        [session] = server._sessions
+        assert session.connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    server.close()
+
+
+def test_clients_are_told_that_the_depot_was_removed(tmp_path: Path) -> None:
+    root = memory_directory()
+    with entrepot.open("gone", directory=root, data_directory=tmp_path, memory="32M") as depot:
+        server = Server(depot, ipc=root / "v.sock")
+        server.start()
+        with Raw(server.ipc_socket) as raw, Raw(server.ipc_socket) as waiting:
+            id, stream = raw.create(b"x"), _stream(raw)
+            waiting.send({"type": "pull_next_stream_chunk_request", "id": stream})
+            wait_until(lambda: _connections(raw) == (2, 1), "it waits")
+            with entrepot.open("gone", directory=root, data_directory=tmp_path) as again:
+                again.destroy()
+            assert raw.code("exists", id=id) == 34
+            assert raw.code("get_buffers", ids=[id]) == 34
+            assert waiting.reply()["code"] == 34
+        server.close()

@@ -9,6 +9,7 @@ import pytest
 
 import entrepot
 from entrepot import settings
+from entrepot.errors import TypeMismatchError, WaitTimeoutError
 
 
 @pytest.fixture
@@ -370,3 +371,11 @@ def test_a_directory_that_is_no_depot_is_refused_and_kept(tmp_path):
     with pytest.raises(entrepot.ConflictError, match="chapter"):
         entrepot.open("thesis", directory=home, memory="64M")
     assert (home / "thesis" / "chapter").read_text() == "text"
+
+
+def test_seconds_to_wait_for_a_name_are_no_yes_or_no(depot):
+    for wait in (0.1, 5, None, "yes"):
+        with pytest.raises(TypeMismatchError, match="timeout=SECONDS"):
+            depot.objects.get(name="none", wait=wait)
+    with pytest.raises(WaitTimeoutError):
+        depot.objects.get(name="none", wait=True, timeout=0)

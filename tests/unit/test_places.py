@@ -206,3 +206,12 @@ def test_a_format_file_of_another_version_names_the_command_that_removes_the_dep
     (lab / "format").write_text("nonsense")
     with pytest.raises(entrepot.CorruptError, match="entrepot doctor --depot lab"):
         places.Format.read(lab)
+
+
+def test_a_depot_whose_memory_cannot_be_had_leaves_nothing(tmp_path: Path) -> None:
+    refused = entrepot.OutOfMemoryError, entrepot.UnavailableError  # as the file system has it
+    with pytest.raises(refused, match="cannot use"):
+        entrepot.open("lab", directory=tmp_path / "m", data_directory=tmp_path, memory="100T")
+    assert places.depot_names(tmp_path / "m") == []
+    with entrepot.open("lab", directory=tmp_path / "m", data_directory=tmp_path, memory="64M"):
+        assert places.depot_names(tmp_path / "m") == ["lab"]

@@ -31,7 +31,7 @@ from entrepot.engine import failpoints, held
 from entrepot.engine.keys import Prefix
 from entrepot.engine.lmdb import LmdbEngine, slots
 from entrepot.engine.lmdb.environment import GrowthGuard
-from entrepot.engine.protocol import Transaction
+from entrepot.engine.protocol import Engine, Transaction
 from entrepot.errors import ClosedError, CorruptError, NotFoundError, OutOfMemoryError
 
 __all__ = ["Arena", "ArenaStatistics"]
@@ -192,11 +192,11 @@ class Arena:
         at, size = draft.ref
         return memoryview((ctypes.c_ubyte * size).from_buffer(self._region.map, at)).cast("B")
 
-    def abandon(self, draft: Draft) -> None:
-        """Give back what was begun and not sealed."""
+    def abandon(self, draft: Draft, *, writer: int = 0) -> None:
+        """Give back what was begun and not sealed; nobody gets it while its `writer` lives."""
         assert isinstance(draft, _Draft)
         if draft.pid == self._pid:
-            self._give_back(draft.key, draft.ref.at, draft.ref.at + draft.ref.size)
+            self._give_back(draft.key, draft.ref.at, draft.ref.at + draft.ref.size, writer)
 
     def seal(self, tx: Transaction, draft: Draft) -> None:
         """Make the draft a blob with one user, in the transaction that stores its `ref`."""
@@ -227,10 +227,10 @@ class Arena:
             self._chunks.append(chunk)
         return draft
 
-    def _give_back(self, key: bytes, at: int, end: int) -> None:
+    def _give_back(self, key: bytes, at: int, end: int, writer: int = 0) -> None:
         """Give back a part of an extent that this process has taken, if it is not sealed."""
         with self._engine.using_spare():
-            self._engine.write(_give_back, key, at, end)
+            self._engine.write(_give_back, self._engine, key, at, end, writer)
 
     def drop_chunks(self) -> None:
         """Give back the chunks of this process."""
@@ -492,6 +492,8 @@ class Arena:
             f"{stats.blobs} blobs, {stats.limbo} deleted but still looked at, "
             f"{stats.unsealed} being written, the largest free piece has {stats.largest_free}"
         )
+        if stats.largest_free >= size:  # as far as the arena knows, who shares it with others
+            text += ", of which the catalog or the rest of the machine has taken too much"
         if holders:
             text += "; held by " + ", ".join(holders)
         return OutOfMemoryError(
@@ -600,19 +602,25 @@ def _let_go(tx: Transaction, key: bytes, at: int, end: int) -> bool:
     return True
 
 
-def _give_back(tx: Transaction, key: bytes, at: int, end: int) -> None:
+def _give_back(tx: Transaction, engine: Engine, key: bytes, at: int, end: int, writer: int) -> None:
     if _let_go(tx, key, at, end):
-        extents.free(tx, at, end - at)
+        alive = writers.writers_of(tx, engine.session.id) if writer else []
+        _free_behind(tx, at, end, [one for one in alive if one[0] == writer])
 
 
 def _release_extent(tx: Transaction, session: int, rest: bytes, value: bytes) -> None:
     alive = writers.writers_of(tx, session)
     for at, end in _pairs(_decode_spans(value)):
-        if alive:
-            extents.add_limbo(tx, at, end - at)
-            writers.guard(tx, at, alive)
-        else:
-            extents.free(tx, at, end - at)
+        _free_behind(tx, at, end, alive)
+
+
+def _free_behind(tx: Transaction, at: int, end: int, alive: list[tuple[int, bytes]]) -> None:
+    """Free an extent, at once or when those who may still write there are gone."""
+    if alive:
+        extents.add_limbo(tx, at, end - at)
+        writers.guard(tx, at, alive)
+    else:
+        extents.free(tx, at, end - at)
 
 
 def _note_reserved(tx: Transaction, end: int) -> None:

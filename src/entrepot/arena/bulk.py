@@ -59,7 +59,7 @@ class Bulk(Protocol):
         """Return the bytes of a draft that was begun, writable until it is sealed."""
         ...
 
-    def abandon(self, draft: Draft) -> None:
+    def abandon(self, draft: Draft, *, writer: int = 0) -> None:
         """Give back what was begun and not sealed."""
         ...
 

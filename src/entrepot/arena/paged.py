@@ -88,7 +88,7 @@ class PagedBulk:
         assert draft.memory is not None
         return memoryview(draft.memory)
 
-    def abandon(self, draft: Draft) -> None:
+    def abandon(self, draft: Draft, *, writer: int = 0) -> None:
         """Give back what was begun and not sealed."""
         assert isinstance(draft, _PagedDraft)
         draft.memory = None

@@ -25,7 +25,7 @@ COMMANDS = {
     "spaces": "Browse spaces: variables, values, who waits, who works on what.",
     "table": "Look at tables and change them; import and export files.",
     "stream": "Look at streams; append and follow records.",
-    "container": "Look at containers; put, get and remove objects.",
+    "container": "List containers, or look into one; put, get and remove objects.",
     "tail": "Print the lines that programs write to a buffer, and follow them.",
     "stat": "Show the figures of a depot, or all about one thing in it.",
     "top": "Watch memory, processes and spaces live.",

@@ -84,7 +84,10 @@ def command(
     data_directory: Annotated[
         Path | None,
         typer.Option(
-            "--data-dir", "--data-directory", metavar="DIR", help="Where depots live on disk."
+            "--data-dir",
+            "--data-directory",
+            metavar="DIR",
+            help="Where depots live on disk; else $ENTREPOT_DATA.",
         ),
     ] = None,
     as_json: JsonOption = False,

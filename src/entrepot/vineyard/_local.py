@@ -165,9 +165,10 @@ class LocalStore(LocalStreams):
             self._drop(self._forgotten.pop())
         self._drop_viewed()
 
-    def _drop_viewed(self) -> None:
+    def _drop_viewed(self, writer: int = 0) -> None:
         if self._viewed:
-            self._viewed = [draft for draft in self._viewed if not self._assembly.drop_blob(draft)]
+            drop = self._assembly.drop_blob
+            self._viewed = [draft for draft in self._viewed if not drop(draft, writer=writer)]
 
     # Values put whole.
 
@@ -257,20 +258,14 @@ class LocalStore(LocalStreams):
 
     def _blob_part(self, blob: NewBlob) -> Leaf | int:
         if not blob.nbytes:
-            return self._empty_blob()
+            return EMPTY_BLOB
         body = blob.buffers[0] if len(blob.buffers) == 1 else memoryview(b"".join(blob.buffers))
         return Leaf(values.encode_blob(body.cast("B")), is_blob=True)
-
-    def _empty_blob(self) -> int:
-        """Make sure that the blob without bytes is there, to be a member."""
-        if not self._assembly.exists(EMPTY_BLOB):
-            self._assembly.put_empty(EMPTY_BLOB)
-        return EMPTY_BLOB
 
     def _checked_member(self, number: int) -> int:
         if number in self._drafts:
             raise _unsealed(number)
-        return self._empty_blob() if number == EMPTY_BLOB else number
+        return number
 
     def fetch(
         self, ids: Sequence[int], *, buffers: bool = True, sync_remote: bool = True
@@ -338,11 +333,6 @@ class LocalStore(LocalStreams):
                     break
                 left = refused
             return gone
-
-    def blobs_in(self, id: int) -> list[int]:
-        """Return the blobs that an object is made of: itself, if it is one."""
-        found = self._assembly.read_records(id)
-        return [at | BLOB_BIT for at, record in found.items() if values.tree_of(record) is None]
 
     def _blobs_of(self, ids: Sequence[int]) -> list[int]:
         """Return the blobs that objects hold themselves: they never outlive them."""
@@ -508,15 +498,17 @@ class LocalStore(LocalStreams):
         with vineyards_errors():
             self._drop(draft)
 
-    def _drop(self, draft: BlobDraft) -> None:
-        if self._drafts.pop(draft.id, None) is not None and not self._assembly.drop_blob(draft):
+    def _drop(self, draft: BlobDraft, writer: int = 0) -> None:
+        if self._drafts.pop(draft.id, None) is None:
+            return
+        if not self._assembly.drop_blob(draft, writer=writer):
             self._viewed.append(draft)
 
-    def drop_drafts(self) -> None:
-        """Give back all blobs that were not sealed."""
+    def drop_drafts(self, *, writer: int = 0) -> None:
+        """Give back all blobs that were not sealed: when its `writer` is gone, if there is one."""
         for draft in list(self._drafts.values()):
-            self._drop(draft)
-        self._drop_viewed()  # when they were given up, the traceback of an error had views
+            self._drop(draft, writer)
+        self._drop_viewed(writer)  # when they were given up, the traceback of an error had views
 
     def shrink_blob(self, draft: BlobDraft, size: int) -> None:
         """Keep only the first `size` bytes of a blob that is not sealed."""

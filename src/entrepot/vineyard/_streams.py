@@ -127,6 +127,11 @@ class LocalStreams:
         with _streams_errors():
             return self._chunks().pull(id, timeout)
 
+    def hold_stream(self, id: int, mode: str) -> None:
+        """Note who reads, `r`, or writes, `w`, a stream that he has not opened."""
+        with _streams_errors():
+            self._chunks().hold(id, _MODES[mode])
+
     def leave_stream(self, id: int, mode: str) -> None:
         """Note that who opened a stream, `r` or `w`, is gone without a word."""
         with contextlib.suppress(EntrepotError):  # the depot may be closed: then all is over

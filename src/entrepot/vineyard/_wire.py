@@ -29,6 +29,11 @@ _length = struct.Struct("<Q")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+_KEEPALIVE: Final = {
+    option: value
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+    if (option := getattr(socket, name, None)) is not None
+}
 _BIG: Final = 1 << 63
 
 
@@ -70,6 +75,10 @@ class Connection:
         self._is_tcp = sock.family != socket.AF_UNIX
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A machine that is gone without a word is noticed: what it held would stay held.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE.items():
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
         self.is_open = True
 
     def close(self) -> None:

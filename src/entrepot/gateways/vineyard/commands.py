@@ -178,8 +178,10 @@ def list_data(session: Session, request: Json) -> Json:
 
 
 def exists(session: Session, request: Json) -> Json:
-    """Tell whether there is an object."""
-    return {"exists": session.store.exists(id_field(request, "id"))}
+    """Tell whether there is an object, or a blob that somebody writes."""
+    id = id_field(request, "id")
+    session.check_depot()
+    return {"exists": session.server.draft(id) is not None or session.store.exists(id)}
 
 
 def persist(session: Session, request: Json) -> Json:
@@ -218,26 +220,36 @@ def shallow_copy(session: Session, request: Json) -> Json:
 
 
 def del_data(session: Session, request: Json) -> Json:
-    """Delete objects."""
-    _delete(session, request)
+    """Delete objects.
+
+    What this client reads of them stays as it is: it does not say what it still looks at. What
+    it has only written is free at once.
+    """
+    gone = _delete(session, request)
+    session.server.lender.give_back_written(session, [id | BLOB_BIT for id in gone])
     return {}
 
 
 def del_data_with_feedbacks(session: Session, request: Json) -> Json:
-    """Delete objects; tell which blobs are gone."""
-    return {"deleted_bids": [id for id in _delete(session, request) if id & BLOB_BIT]}
+    """Delete objects; tell which blobs are gone: the client does not look at them any more."""
+    lender = session.server.lender
+    gone = _delete(session, request)
+    # Of a value that was put whole, the bytes are a blob too; it may be a part of something else.
+    whole = [id | BLOB_BIT for id in gone if not id & BLOB_BIT]
+    parts = [id for id in whole if lender.has(session, id) and not session.store.exists(id)]
+    blobs = [id for id in gone if id & BLOB_BIT] + parts
+    lender.give_back(session, blobs)
+    return {"deleted_bids": list(dict.fromkeys(blobs))}
 
 
 def _delete(session: Session, request: Json) -> list[int]:
-    """Delete objects; return what is gone. Who deletes a blob does not look at it any more."""
-    gone = session.store.delete(
+    """Delete objects; return what is gone."""
+    return session.store.delete(
         ids_field(request, "id"),
         force=field(request, "force", bool, False),
         deep=field(request, "deep", bool, True),
         trim=field(request, "memory_trim", bool, False),
     )
-    session.server.lender.give_back(session, [id | BLOB_BIT for id in gone])
-    return gone
 
 
 def clear(session: Session, request: Json) -> Json:
@@ -323,28 +335,34 @@ def push_chunk(session: Session, request: Json) -> Json:
 
 
 def pull_chunk(session: Session, request: Json) -> Json:
-    """Wait for the next chunk of a stream."""
+    """Wait for the next chunk of a stream. The one before is deleted, its bytes stay lent."""
     id = id_field(request, "id")
-    # The chunk before is deleted by this: it belongs to its reader until the next pull.
-    session.server.lender.give_back(session, session.pulled.pop(id, ()))
+    if (id, "r") not in session.streams:  # nobody must open: its writer is told nevertheless
+        session.store.hold_stream(id, "r")
+        session.streams.add((id, "r"))
     for seconds in session.slices():
         chunk = session.store.try_pull_chunk(id, seconds)
         if chunk is not None:
-            session.pulled[id] = session.store.blobs_in(chunk)
             return {"chunk": chunk}
     raise ConnectionErrorException("the client is gone")
 
 
 def stop_stream(session: Session, request: Json) -> Json:
     """End a stream."""
-    failed = field(request, "failed", bool, False)
-    session.store.stop_stream(id_field(request, "id"), failed=failed)
+    id, failed = id_field(request, "id"), field(request, "failed", bool, False)
+    for other in session.server.writers_of_chunk(id):
+        if other is not session:  # its chunk is the last one, whoever says that it is
+            with other.writing:
+                (other.store.drop_chunk if failed else other.store.end_chunk)(id)
+    session.store.stop_stream(id, failed=failed)
     return {}
 
 
 def drop_stream(session: Session, request: Json) -> Json:
     """Remove a stream."""
-    session.store.drop_stream(id_field(request, "id"))
+    id = id_field(request, "id")
+    session.store.drop_stream(id)
+    session.streams -= {(id, "r"), (id, "w")}  # one of the same id is another one
     return {}
 
 

@@ -1,9 +1,9 @@
 """What clients on this machine see of the arena: which bytes, for how long.
 
 A client maps the whole file once. Bytes that it was told of stay where they are until it gives
-them back or leaves, even if the object is deleted. Only when memory runs out, what is deleted
-for everybody else is taken back, oldest first: vineyard's Python client never gives back what
-it has read, so a long-lived one would fill the memory otherwise.
+them back or leaves, even if the object is deleted, and whoever deletes it. Only when memory runs
+out, what is deleted for everybody else is taken back, oldest first: vineyard's Python client
+never gives back what it has read, so a long-lived one would fill the memory otherwise.
 
 What does not lie in the arena (small values in the catalog, pickles in pieces) is copied there
 when such a client asks for it.
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 class _Kept:
     """A blob that some client looks at."""
 
-    __slots__ = ("borrowers", "copy", "key", "place")
+    __slots__ = ("borrowers", "copy", "key", "place", "writer")
 
     def __init__(self, place: Place, key: bytes, copy: BlobDraft | None) -> None:
         self.place = place
@@ -48,6 +48,8 @@ class _Kept:
         self.copy = copy
         """Of the bytes, if they do not."""
         self.borrowers: set[object] = set()
+        self.writer: object = None
+        """The borrower who has only written it, and never asked where it is."""
 
 
 class Lender:
@@ -105,25 +107,36 @@ class Lender:
             OutOfMemoryError: One had to be copied, and there is no room.
         """
         with self._lock:
-            there = [id for id in ids if self._assembly.exists(id)]
+            there = [id for id in dict.fromkeys(ids) if self._assembly.exists(id)]
             fresh = [id for id in there if id not in self._kept]
             if fresh:
-                self._keep(fresh, bytes_of)
+                try:
+                    self._keep(fresh, bytes_of)
+                except BaseException:
+                    self._end([id for id in fresh if id in self._kept])
+                    raise
             mine = self._borrowed.setdefault(borrower, set())
             places: dict[int, Place] = {}
             for id in there:
                 kept = self._kept.get(id)
                 if kept is not None:
                     kept.borrowers.add(borrower)
+                    if kept.writer is borrower:
+                        kept.writer = None
                     mine.add(id)
                     places[id] = kept.place
             return places
 
     def keep(self, borrower: object, id: int, loan: Loan) -> None:
-        """Take over a loan of a blob for a borrower."""
+        """Take over a loan of a blob for a borrower, who has written it."""
         with self._lock:
             self._make_few(1)
-            kept = self._kept[id] = _Kept(Place(loan.at, loan.size), loan.key, None)
+            kept = self._kept.get(id)
+            if kept is None:
+                kept = self._kept[id] = _Kept(Place(loan.at, loan.size), loan.key, None)
+                kept.writer = borrower
+            else:  # somebody who knew its id was lent it meanwhile
+                self._assembly.end_loans([loan.key])
             kept.borrowers.add(borrower)
             self._borrowed.setdefault(borrower, set()).add(id)
 
@@ -176,6 +189,12 @@ class Lender:
             some = mine.intersection(ids)
             mine -= some
             self._end([id for id in some if self._leave(borrower, id)])
+
+    def give_back_written(self, borrower: object, ids: Iterable[int]) -> None:
+        """As `give_back`, of what the borrower has only written: it may look at the rest."""
+        with self._lock:
+            some = [id for id in ids if id in self._kept and self._kept[id].writer is borrower]
+            self.give_back(borrower, some)
 
     def give_all_back(self, borrower: object) -> None:
         """Note that a borrower is gone."""

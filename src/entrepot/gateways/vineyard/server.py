@@ -39,7 +39,6 @@ class Drafts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ending = threading.Lock()
         self._drafts: dict[int, tuple[BlobDraft, Session]] = {}
 
     def add(self, draft: BlobDraft, owner: Session) -> None:
@@ -53,30 +52,36 @@ class Drafts:
         return None if found is None else found[0]
 
     @contextlib.contextmanager
-    def ending(self, draft: BlobDraft) -> Generator[Session]:
-        """Yield who has begun a blob, and forget it when the block has sealed or dropped it.
+    def held(self, draft: BlobDraft) -> Generator[Session]:
+        """Keep a blob from all others, and its owner from leaving; yield who has begun it.
 
         Raises:
-            ObjectNotExistsException: Somebody was quicker.
+            ObjectNotExistsException: Somebody has sealed or dropped it, or its owner has left.
         """
-        with self._ending:
-            found = self._drafts.get(draft.id)
-            if found is None:
-                raise ObjectNotExistsException(
-                    f"there is no blob {text_id(draft.id)} to be written"
-                )
-            yield found[1]
-            with self._lock:
-                del self._drafts[draft.id]
+        found = self._drafts.get(draft.id)
+        if found is None:
+            raise _nothing_to_write(draft.id)
+        owner = found[1]
+        with owner.writing:
+            if draft.id not in self._drafts:
+                raise _nothing_to_write(draft.id)
+            yield owner
+
+    def forget(self, draft: BlobDraft) -> None:
+        """Forget a blob that was sealed or dropped."""
+        with self._lock:
+            del self._drafts[draft.id]
 
     def drop_of(self, owner: Session) -> None:
-        """Drop what somebody wrote, who leaves."""
-        with self._ending:
-            with self._lock:
-                gone = [id for id, (_, session) in self._drafts.items() if session is owner]
-                for id in gone:
-                    del self._drafts[id]
-            owner.store.drop_drafts()
+        """Forget what somebody wrote."""
+        with self._lock:
+            gone = [id for id, (_, session) in self._drafts.items() if session is owner]
+            for id in gone:
+                del self._drafts[id]
+
+
+def _nothing_to_write(id: int) -> Exception:
+    return ObjectNotExistsException(f"there is no blob {text_id(id)} to be written")
 
 
 class Server:
@@ -106,7 +111,8 @@ class Server:
         self.lender = Lender(depot)
         self.drafts = Drafts()
         self._limit = limit
-        self._is_closing = False
+        self.is_closing = False
+        """Whether it ends: connections are ended by it then, not by their clients."""
         self._sessions: dict[Session, threading.Thread] = {}
         self._lock = threading.Lock()
         self._listeners: list[socket.socket] = []
@@ -154,7 +160,7 @@ class Server:
             try:
                 sock, _ = listener.accept()
             except OSError as error:
-                if listener.fileno() < 0 or self._is_closing:
+                if listener.fileno() < 0 or self.is_closing:
                     return
                 _log.warning("a connection could not be accepted: %s", error)
                 time.sleep(_PAUSE_S)  # too many files are open: some will be closed
@@ -171,6 +177,12 @@ class Server:
                 if session is not None:
                     self.forget(session)
                 sock.close()
+
+    def writers_of_chunk(self, id: int) -> list[Session]:
+        """Return who writes a chunk of a stream just now."""
+        with self._lock:
+            sessions = list(self._sessions)
+        return [session for session in sessions if session.store.chunk_draft(id) is not None]
 
     def forget(self, session: Session) -> None:
         """Note that a connection has ended."""
@@ -199,8 +211,7 @@ class Server:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _stop_listening(self) -> None:
-        self._is_closing = True
-        is_listening = bool(self._listeners)
+        self.is_closing = True
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
@@ -208,15 +219,16 @@ class Server:
         self._listeners.clear()
         for thread in self._threads:
             thread.join()
-        if is_listening and self.ipc_socket and _identity(self.ipc_socket) in (self._place, None):
+        if self._place is not None and _identity(self.ipc_socket) in (self._place, None):
             Path(self.ipc_socket).unlink(missing_ok=True)
             unlink_depot_file(self.ipc_socket, self.depot.name)
+        self._place = None
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     """Tell one file from another at the same path; None if there is none."""
     try:
-        found = Path(path).stat()
+        found = Path(path).lstat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -226,7 +238,8 @@ def _listen_at(path: Path) -> socket.socket:
     """Listen at a path, in the place of a socket that nobody listens at any more."""
     if path.is_socket():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(os.fspath(path)) == 0:
+            if probe.connect_ex(os.fspath(path)) != errno.ECONNREFUSED:
+                # Also one that may not be asked: it is another user's.
                 raise OSError(errno.EADDRINUSE, "somebody listens there", os.fspath(path))
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from entrepot.gateways.vineyard import commands, remote, shared
 from entrepot.gateways.vineyard.commands import error_reply, field
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import (
+    ConnectionErrorException,
     InvalidException,
     NotImplementedException,
     ObjectNotExistsException,
+    VineyardException,
 )
 from entrepot.vineyard._local import LocalStore
 from entrepot.vineyard._wire import Connection, FrameError
@@ -46,9 +49,9 @@ class Session:
         self.has_memory = False
         """Whether it has the arena's descriptor."""
         self.streams: set[tuple[int, str]] = set()
-        """Id and mode of the streams that this client has opened."""
-        self.pulled: dict[int, list[int]] = {}
-        """By stream: the blobs of the chunk that this client was given last."""
+        """Id and mode of the streams that this client has opened, or read from."""
+        self.writing = threading.RLock()
+        """Held by who seals, shrinks or drops what this client writes, and while it leaves."""
         self._is_registered = False
         self._writer = 0
         """The process of the client, if it writes blobs itself."""
@@ -64,14 +67,18 @@ class Session:
             self.connection.close()
             try:
                 self._leave()
-            except EntrepotError:
+            except (EntrepotError, VineyardException):
                 _log.exception("what a client held could not be given back")
-            self.server.forget(self)
+            finally:
+                self.server.forget(self)
 
     def _leave(self) -> None:
         if self.store.depot.closed:
             return
-        self.server.drafts.drop_of(self)
+        with self.writing:
+            self.server.drafts.drop_of(self)
+            # A client that leaves has stopped writing; one that is sent away may go on for a while.
+            self.store.drop_drafts(writer=self._writer if self.server.is_closing else 0)
         if self._writer:
             self.server.lender.remove_writer(self._writer, self)
         for id, mode in self.streams:
@@ -117,11 +124,21 @@ class Session:
         self.is_parked = True
         try:
             for seconds in commands.slices(self.connection.is_gone):
+                self.check_depot()
                 yield seconds
                 # Waits this short do not look for the dead, and one may be who is waited for.
                 self.store.depot.attached.tick()
         finally:
             self.is_parked = False
+
+    def check_depot(self) -> None:
+        """Notice that the depot was removed: what is still mapped is nobody's any more.
+
+        Raises:
+            ConnectionErrorException: It was.
+        """
+        if not self.store.connected:
+            raise ConnectionErrorException("the depot was removed, or closed")
 
     # Blobs that the client writes itself.
 
@@ -144,14 +161,24 @@ class Session:
 
     def seal_blob(self, draft: BlobDraft) -> None:
         """Make a blob that was written, by this client or by another one, visible to all."""
-        with self.server.drafts.ending(draft) as owner:
+        with self.server.drafts.held(draft) as owner:
             loan = owner.store.seal_and_lend(draft)
+            self.server.drafts.forget(draft)
         self.server.lender.keep(self, draft.id, loan)
 
     def drop_blob(self, draft: BlobDraft) -> None:
         """Give back a blob that was not sealed."""
-        with self.server.drafts.ending(draft) as owner:
+        with self.server.drafts.held(draft) as owner:
+            self.server.drafts.forget(draft)
             owner.store.drop_blob(draft)
+
+    def shrink_blob(self, draft: BlobDraft, size: int) -> None:
+        """Keep only the first bytes of a blob that was not sealed."""
+        with self.server.drafts.held(draft) as owner:
+            now = len(draft.memory)
+            if not 0 <= size <= now:
+                raise InvalidException(f"a blob of {now} bytes cannot be shrunk to {size}")
+            owner.store.shrink_blob(draft, size)
 
     def bytes_of(self, id: int) -> memoryview | None:
         """Return the bytes of a blob; None if there is none."""

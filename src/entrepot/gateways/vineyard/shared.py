@@ -20,7 +20,6 @@ from entrepot.gateways.vineyard.commands import (
 from entrepot.gateways.vineyard.payloads import MEMORY, NOWHERE, created, got, payload
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import (
-    InvalidException,
     ObjectNotExistsException,
     ObjectNotSealedException,
     ObjectSealedException,
@@ -87,6 +86,7 @@ def get_buffers(session: Session, request: Json) -> None:
     """Tell where blobs are; those that do not exist are left out."""
     ids = blobs_asked(request)
     is_unsafe = field(request, "unsafe", bool, False)
+    session.check_depot()
     lender = session.server.lender
     drafts = {id: draft for id in ids if (draft := session.server.draft(id)) is not None}
     if drafts and not is_unsafe:
@@ -170,10 +170,7 @@ def drop_buffer(session: Session, request: Json) -> Json:
 def shrink_buffer(session: Session, request: Json) -> Json:
     """Keep only the first bytes of a blob."""
     id, size = id_field(request, "id"), field(request, "size", int)
-    draft = _unsealed(session, id)
-    if not 0 <= size <= len(draft.memory):
-        raise InvalidException(f"a blob of {len(draft.memory)} bytes cannot be shrunk to {size}")
-    session.store.shrink_blob(draft, size)
+    session.shrink_blob(_unsealed(session, id), size)
     return {}
 
 

@@ -26,7 +26,7 @@ from entrepot import settings
 from entrepot.arena import loans, writers
 from entrepot.arena.bulk import Draft, Ref
 from entrepot.engine.protocol import Transaction
-from entrepot.errors import LimitError, NotFoundError
+from entrepot.errors import LimitError
 from entrepot.layers import values
 from entrepot.layers.objects import core
 from entrepot.layers.objects.core import OBJECT, object_key
@@ -82,6 +82,15 @@ class Snapshot(NamedTuple):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_marks = msgspec.msgpack.Decoder(Marks).decode
+
+
+def _no_bytes() -> bytes:
+    record = values.encode_blob(memoryview(b""))
+    assert isinstance(record, bytes)
+    return record
+
+
+_NO_BYTES = _no_bytes()
 
 
 class BlobDraft:
@@ -171,7 +180,10 @@ class Assembly:
     def _put_tree(self, tx: Transaction, number: int, record: bytes, members: list[int]) -> None:
         for member in members:
             if member & BLOB_BIT and tx.get(object_key(member)) is None:
-                self._part(tx, member)
+                if member == BLOB_BIT:  # the blob without bytes is there when it is needed
+                    core.put_record(tx, object_key(member), _NO_BYTES)
+                else:
+                    self._part(tx, member)
         core.put_tree(tx, number, record, members)
 
     def _part(self, tx: Transaction, id: int) -> None:
@@ -190,16 +202,6 @@ class Assembly:
         body = list(buffers)
         whole = body[0] if len(body) == 1 else memoryview(b"".join(body))
         return self.build([Leaf(values.encode_blob(whole), is_blob=True)])[0]
-
-    def put_empty(self, id: int) -> None:
-        """Store the blob that has no bytes, if it is not there."""
-        self._engine.write(self._put_empty, id)
-
-    def _put_empty(self, tx: Transaction, id: int) -> None:
-        if tx.get(object_key(id)) is None:
-            record = values.encode_blob(memoryview(b""))
-            assert isinstance(record, bytes)
-            core.put_record(tx, object_key(id), record)
 
     # Blobs in place.
 
@@ -238,16 +240,21 @@ class Assembly:
         key = loans.lend(tx, self._engine, self._bulk, ref)
         return Loan(ref.at, len(blob.memory), key)
 
-    def drop_blob(self, blob: BlobDraft) -> bool:
+    def drop_blob(self, blob: BlobDraft, *, writer: int = 0) -> bool:
         """Give back a blob that was not sealed; False if somebody still has a view of it.
 
         It is not given back then: what is written through that view would end up in whatever
         lies there next. Try again later.
+
+        Args:
+            blob: What was begun.
+            writer: The process that `add_writer` noted, if it may still write there: nobody
+                gets the memory while it lives.
         """
         blob.memory = memoryview(b"")
         if blob.is_viewed:
             return False
-        self._bulk.abandon(blob.draft)
+        self._bulk.abandon(blob.draft, writer=writer)
         return True
 
     def shrink_blob(self, blob: BlobDraft, size: int) -> None:
@@ -315,13 +322,6 @@ class Assembly:
         Without `with_bytes`, records of arrays and blobs there come without a view.
         """
         return self._engine.read(self._read, list(ids), with_bytes)
-
-    def read_records(self, id: int) -> dict[int, bytes]:
-        """Return the records of an object and of all that it is made of; empty if there is none."""
-        try:
-            return self._engine.read(core.read_records, id)
-        except NotFoundError:
-            return {}
 
     def _found(self, tx: Transaction, id: int, with_bytes: bool) -> Found | None:
         record = tx.get(object_key(id))

@@ -175,6 +175,14 @@ class Chunks:
                 return None
             self._engine.wait(bells, seen, deadline.left())
 
+    def hold(self, id: int, mode: int) -> None:
+        """Note that this process reads or writes a stream that it need not have opened.
+
+        Raises:
+            NotFoundError: There is no such stream.
+        """
+        self._engine.write(_hold, id, mode, self._engine.session.id)
+
     def leave(self, id: int, mode: int) -> None:
         """Note that who opened a stream is gone, as if its process had died."""
         self._engine.write(_leave, self._bulk, id, mode, self._engine.session.id)
@@ -223,6 +231,11 @@ def _open(tx: Transaction, id: int, mode: int, session: int) -> None:
     state.opened |= mode
     tx.put(held_key(session, "stream", id, mode), b"")
     _put(tx, id, state)
+
+
+def _hold(tx: Transaction, id: int, mode: int, session: int) -> None:
+    _get(tx, id)
+    tx.put(held_key(session, "stream", id, mode), b"")
 
 
 def _push(tx: Transaction, id: int, chunk: int, bytes_max: int) -> bool:

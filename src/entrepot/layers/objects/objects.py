@@ -370,9 +370,10 @@ class Objects:
 
         Raises:
             NotFoundError: Nobody gave it, and `wait` is not set.
+            TypeMismatchError: `wait` is neither True nor False.
             WaitTimeoutError: Nobody gave it in time.
         """
-        deadline = Deadline(timeout) if wait else None
+        deadline = Deadline(timeout) if _waits(wait) else None
         bells = [names.bell(values.check_name(name, "name"))]
         while True:
             seen = self._engine.listen(bells)
@@ -387,7 +388,7 @@ class Objects:
         self, name: str, *, wait: bool = False, timeout: float | None = None
     ) -> ObjectId:
         """As `get_name`, awaited."""
-        deadline = Deadline(timeout) if wait else None
+        deadline = Deadline(timeout) if _waits(wait) else None
         bells = [names.bell(values.check_name(name, "name"))]
         while True:
             seen = self._engine.listen(bells)
@@ -500,6 +501,20 @@ def _check_limit(limit: int | None) -> None:
         raise TypeMismatchError(f"limit is {limit!r}, a {type(limit).__name__}")
     if limit is not None and limit < 0:
         raise LimitError(f"limit is {limit}, it cannot be negative")
+
+
+def _waits(wait: object) -> bool:
+    """Refuse seconds, with which one would wait for ever.
+
+    Raises:
+        TypeMismatchError: `wait` is neither True nor False.
+    """
+    if not isinstance(wait, bool):
+        raise TypeMismatchError(
+            f"wait is {wait!r}, a {type(wait).__name__}",
+            "wait=True, timeout=SECONDS waits for at most so long",
+        )
+    return wait
 
 
 def _check_wait(name: str, deadline: Deadline | None) -> None:
