@@ -179,8 +179,11 @@ def temporary(*, memory: int | str | None = None) -> Generator[Depot]:
         attachment.sweep_temporary(depot.path.parent, depot.data_path.parent)
         yield depot
     finally:
-        if not depot.closed:
-            depot.destroy()
+        try:
+            if not depot.closed:
+                depot.destroy()
+        except ClosedError:  # somebody else has removed it
+            depot.close()
 
 
 def names(

@@ -90,6 +90,15 @@ def test_a_client_notices_that_its_instance_has_ended() -> None:
     client.close()
 
 
+def test_a_server_ends_when_its_depot_is_removed() -> None:
+    with start_vineyardd(size="64M", rpc=False) as (process, path, _):
+        client = vineyard.connect(path)
+        client._store.depot.destroy()
+        assert process.wait(PATIENCE_S) == 1
+        assert not Path(path).exists()
+        client.close()
+
+
 def test_clients_learn_where_the_server_of_their_instance_listens() -> None:
     with start_vineyardd(size="1.5Mi", rpc=True, rpc_socket_port=0) as (_, path, _):
         client = vineyard.connect(path)
@@ -245,7 +254,7 @@ def test_a_client_may_be_closed_while_another_thread_waits(client: Client, serve
     both = vineyard.connect("127.0.0.1", port_of(served))
     reader = stream.open_reader(both)
     threading.Thread(target=lambda: _swallow(reader.next), daemon=True).start()
-    wait_until(lambda: served.counts()["deferred_requests"] == 1, "it waits")
+    wait_until(lambda: served._instance.counts()["deferred_requests"] == 1, "it waits")
     both.close()
 
 

@@ -140,18 +140,19 @@ def command(
                 told, tend = serve_http(stack, opened, options, _places(opened), over.set)
             where |= told
         if parent_fd is not None:
-            _wait(over, tend)
+            _wait(over, opened, tend)
             return
         if as_json:
             emit(where)
         else:
             told = {name: text for name, text in where.items() if text is not None}
             console().print(facts("Serving, until Ctrl-C", told))
-        _wait(over, tend)
+        _wait(over, opened, tend)
 
 
-def _wait(over: threading.Event, tend: Callable[[], None]) -> None:
+def _wait(over: threading.Event, depot: entrepot.Depot, tend: Callable[[], None]) -> None:
     while not over.wait(1.0):  # a signal ends the wait; the system may lose one
+        depot.attached.check_place()  # nobody else finds a depot that was removed: then end, too
         tend()
 
 
