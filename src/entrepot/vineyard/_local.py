@@ -386,11 +386,12 @@ class LocalStore(LocalStreams):
             return []
         wanted: list[int] = []
         last = 0
-        batch = min(_BATCH, 2 * max(limit, 1))  # where most match, few are looked at
+        batch = min(_BATCH, max(limit, 1))  # where most match, few are looked at
+        all_match = pattern == "*" and not regex
         while len(wanted) < limit:
             items = self._assembly.find(last, batch)
             for number, record in items:
-                if number != EMPTY_BLOB and matches(_typename(number, record)):
+                if number != EMPTY_BLOB and (all_match or matches(_typename(number, record))):
                     wanted.append(number)
             if len(items) < batch:
                 break
@@ -564,22 +565,32 @@ class LocalStore(LocalStreams):
 
     def status(self) -> Status:
         """Return how the depot is doing."""
-        self._check_open()
+        usage, limit = self.memory()
         with vineyards_errors():
-            attached = self.depot.attached
-            # Not the depot's statistics: programs ask for this often, and those look at each pin.
-            catalog_bytes = attached.engine.environment.env.info()["map_size"]
-            catalog = max(catalog_bytes, attached.memory_max // settings.CATALOG_SHARE)
-            room = attached.memory_max - catalog - settings.CATALOG_BYTES_SPARE
             return Status(
                 instance_id=self.instance_id,
                 deployment="local",
-                memory_usage=self._arena.used + sum(len(d.memory) for d in self._drafts.values()),
-                memory_limit=self._limit or room,
+                memory_usage=usage,
+                memory_limit=limit,
                 deferred_requests=0,
-                ipc_connections=len(attached.engine.read(slots)),
+                ipc_connections=len(self.depot.attached.engine.read(slots)),
                 rpc_connections=0,
             )
+
+    def memory(self) -> tuple[int, int]:
+        """Return how many bytes are in blobs, and how many may be.
+
+        Not by the depot's statistics: programs ask for this often, and those look at each pin.
+        """
+        self._check_open()
+        with vineyards_errors():
+            usage = self._arena.used + sum(len(draft.memory) for draft in self._drafts.values())
+            if self._limit:
+                return usage, self._limit
+            attached = self.depot.attached
+            catalog_bytes = attached.engine.environment.env.info()["map_size"]
+            catalog = max(catalog_bytes, attached.memory_max // settings.CATALOG_SHARE)
+            return usage, attached.memory_max - catalog - settings.CATALOG_BYTES_SPARE
 
     def _translated(self, error: EntrepotError) -> Exception:
         found = translated(error)

@@ -304,9 +304,14 @@ def cluster_meta(session: Session, request: Json) -> Json:
 
 def instance_status(session: Session, request: Json) -> Json:
     """Tell how the instance is doing."""
-    status = session.store.status()
-    meta = {name: getattr(status, name) for name in type(status).__slots__}
-    return {"meta": meta | session.instance.counts()}
+    usage, limit = session.store.memory()
+    told = {
+        "instance_id": session.store.instance_id,
+        "deployment": "local",
+        "memory_usage": usage,
+        "memory_limit": limit,
+    }
+    return {"meta": told | session.instance.counts()}
 
 
 def debug(session: Session, request: Json) -> Json:
