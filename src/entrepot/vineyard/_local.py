@@ -379,11 +379,17 @@ class LocalStore(LocalStreams):
         self, pattern: str, *, regex: bool, limit: int, buffers: bool = True
     ) -> list[ObjectMeta]:
         """Return the metadata of objects whose type name matches, and then of sealed blobs."""
+        return list(self.find(pattern, regex=regex, limit=limit, buffers=buffers).values())
+
+    def find(
+        self, pattern: str, *, regex: bool, limit: int, buffers: bool
+    ) -> dict[int, ObjectMeta]:
+        """As `list_metas`, by number."""
         self._check_open()
         try:
             matches = matcher(pattern, regex=regex)
         except EntrepotError:
-            return []
+            return {}
         wanted: list[int] = []
         last = 0
         batch = min(_BATCH, max(limit, 1))  # where most match, few are looked at
@@ -396,7 +402,7 @@ class LocalStore(LocalStreams):
             if len(items) < batch:
                 break
             last, batch = items[-1][0], min(_BATCH, 2 * batch)
-        return list(self.fetch(wanted[: max(limit, 0)], buffers=buffers).values())
+        return self.fetch(wanted[: max(limit, 0)], buffers=buffers)
 
     def clear(self) -> None:
         """Delete everything, of everybody."""

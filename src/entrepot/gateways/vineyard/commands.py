@@ -91,13 +91,13 @@ def _trees(session: Session, metas: dict[int, ObjectMeta]) -> Json | None:
 
 def list_data(session: Session, request: Json) -> Json:
     """Return the metadata of objects by their type names."""
-    metas = session.store.list_metas(
+    metas = session.store.find(
         field(request, "pattern", str),
         regex=field(request, "regex", bool, False),
         limit=field(request, "limit", int, 5),
         buffers=False,
     )
-    return {"type": "get_data_reply", "content": _trees(session, {int(m.id): m for m in metas})}
+    return {"type": "get_data_reply", "content": _trees(session, metas)}
 
 
 def exists(session: Session, request: Json) -> Json:
