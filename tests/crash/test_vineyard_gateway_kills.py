@@ -76,7 +76,7 @@ class Served:
 
 
 def serve(here: Any, path: str) -> None:
-    here.server = Server(here.depot, ipc=path, limit=64 * MIB)
+    here.server = Server(here.depot, ipc=path, limit=320 * MIB)
     here.server.start()
 
 
@@ -86,7 +86,7 @@ def end(here: Any) -> None:
 
 @pytest.fixture
 def served(home: Home, peers: Start, tmp_path: Path) -> Iterator[Served]:
-    with home.open("80M") as depot:
+    with home.open("400M") as depot:  # blobs that clients leave open wait until these are gone
         found = Served(depot, os.fspath(tmp_path / "v.sock"), peers)
         yield found
         found.assert_sound()
@@ -392,6 +392,9 @@ def test_what_was_acknowledged_outlives_the_gateway(
             lambda before=before, more=more: _are_longer(logs, before, more) or _ended(workers),
             f"all work after {kill} kills",
         )
+        for worker in workers:
+            if worker.asked is not None and worker.asked.is_done():
+                worker.asked.result()  # what went wrong there
         assert not _ended(workers)
         served.gateway.kill()
         assert served.depot.check() == []
