@@ -47,11 +47,12 @@ def pack(message: Mapping[str, Any]) -> bytes:
     Raises:
         InvalidException: It holds what JSON has no number for: the other side would lose it.
     """
-    _check_numbers(message)
     try:
         body = _encode(message)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidException(f"that cannot be sent: {error}") from error
+    if b"null" in body:  # what JSON has no number for is written so
+        _check_numbers(message)
     return _length.pack(len(body)) + body
 
 
