@@ -488,13 +488,16 @@ def test_a_forked_child_gets_what_its_parent_was_getting() -> None:
 
 def test_what_is_there_is_not_waited_for_behind_promises(store: Store[Any]) -> None:
     promises = [store.future() for _ in range(20)]
-    for future in promises:
-        resolve_async(future.proxy())
+    waiting = [future.proxy() for future in promises]
+    for proxy in waiting:
+        resolve_async(proxy)
     proxy = store.proxy_from_key(store.put([1]))
     resolve_async(proxy)
     assert proxy == [1]
     for future in promises:
         future.set_result(0)
+    # Who still waited behind the end of the test would make the store again.
+    assert waiting == [0] * len(waiting)
 
 
 def test_a_program_ends_while_a_promise_is_waited_for(home: Home) -> None:
