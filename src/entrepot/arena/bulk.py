@@ -60,7 +60,12 @@ class Bulk(Protocol):
         ...
 
     def abandon(self, draft: Draft, *, writer: int = 0) -> None:
-        """Give back what was begun and not sealed."""
+        """Give back what was begun and not sealed.
+
+        Args:
+            draft: What was begun.
+            writer: Another process that may still write there: nobody gets it while that lives.
+        """
         ...
 
     def seal(self, tx: Transaction, draft: Draft) -> None:

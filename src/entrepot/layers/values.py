@@ -287,22 +287,20 @@ def is_array(record: bytes) -> bool:
 
 def is_tensor(record: bytes) -> bool:
     """Tell whether a record is that of an array of a dtype that other programs know too."""
-    if not is_array(record):
-        return False
-    dtype = _parsed_header(record)[0]
-    return dtype.isnative and dtype.kind not in "SV"
+    return is_array(record) and _is_common(_array_header(record))
 
 
 def is_in_c_order(record: bytes) -> bool:
     """Tell whether the bytes of an array are in the order that other programs expect."""
-    return _parsed_header(record)[2] == "C"
+    return _form_of(_array_header(record))[2] == "C"
 
 
-def _parsed_header(record: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
-    if record[0] < BULK:
-        header = record[2 : 2 + record[1]]
-    else:
-        header = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES]).head
+def _is_common(header: bytes) -> bool:
+    dtype = _form_of(header)[0]
+    return dtype.isnative and dtype.kind not in "SV"
+
+
+def _form_of(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Any, int]:
     return _parsed.get(header) or _parse(header)
 
 
@@ -331,12 +329,14 @@ def array_parts(record: bytes, view: memoryview | None) -> ArrayParts:
 
 def array_form(record: bytes) -> tuple[str, tuple[int, ...], bool]:
     """Return dtype, shape and whether it is in Fortran's order, from the record of an array."""
-    if record[0] & BULK:
-        header = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES]).head
-    else:
-        header = record[2 : 2 + record[1]]
-    text, shape, fortran = _decode_scalar(header)
+    text, shape, fortran = _decode_scalar(_array_header(record))
     return text, tuple(shape), fortran
+
+
+def _array_header(record: bytes) -> bytes:
+    if record[0] & BULK:
+        return _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES]).head
+    return record[2 : 2 + record[1]]
 
 
 def is_blob(record: bytes) -> bool:
@@ -359,9 +359,9 @@ def body_ref(record: bytes) -> Ref | None:
     """
     if record[0] not in (BULK | TENSOR, BULK | BYTES):
         return None
-    if is_array(record) and not (is_tensor(record) and is_in_c_order(record)):
-        return None
     bulk = _decode_bulk(record[_PLACE_BYTES:-_STAMP_BYTES])
+    if record[0] == BULK | TENSOR and not (_is_common(bulk.head) and _form_of(bulk.head)[2] == "C"):
+        return None
     return Ref(_read_place(record)[1], bulk.sizes[0])
 
 
@@ -499,8 +499,7 @@ def _encode_array(array: np.ndarray[Any, np.dtype[Any]]) -> bytes | Encoded:
 def _decode_array(record: bytes) -> np.ndarray[Any, np.dtype[Any]]:
     size = record[1]
     header = record[2 : 2 + size]
-    parsed = _parsed.get(header) or _parse(header)
-    dtype, shape, order, _ = parsed
+    dtype, shape, order, _ = _parsed.get(header) or _parse(header)
     return _ndarray(shape, dtype, record, (2 + size + 15) & -16, None, order)
 
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import entrepot
 from entrepot.layers.lines import Lines
+from entrepot.syncstream._streams import Stream, checked_size
 from entrepot.syncstream.base import GroupedMessage, item_of
 
-__all__ = ["Address", "Shelf", "items_of"]
+__all__ = ["Address", "Shelf", "Shelved", "items_of"]
 
 
 class Address(NamedTuple):
@@ -60,6 +61,56 @@ class Shelf:
         """Return how many items there are."""
         info = self.lines.info()
         return min(info.count + info.partials, self.maxlen)
+
+
+class Shelved(Stream):
+    """A buffer that is read here, and written by its mirrors."""
+
+    _shelf: Shelf
+
+    @property
+    def maxlen(self) -> int:
+        """How many lines are kept."""
+        return self._shelf.maxlen
+
+    def __bool__(self) -> bool:
+        return True
+
+    def read(self, size: int | None = None, /) -> tuple[str | GroupedMessage, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
+        """Return the last items, oldest first; a line that is not finished counts.
+
+        Raises:
+            OSError: The buffer is closed.
+            TypeError: `size` is no int.
+        """
+        self.check_open()
+        return self._shelf.read(checked_size(size, self.maxlen))
+
+    def write(self, data: str, /) -> int:
+        """Raise: mirrors write.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("lines are written to a mirror of this buffer")
+
+    def new_line(self) -> None:
+        """Finish the partial lines.
+
+        Raises:
+            ValueError: The buffer is closed.
+        """
+        self.check_usable()
+        self._shelf.lines.new_line()
+
+    def clear(self) -> None:
+        """Drop all lines.
+
+        Raises:
+            ValueError: The buffer is closed.
+        """
+        self.check_usable()
+        self._shelf.lines.clear()
 
 
 def _end(lines: Lines, opened: entrepot.Depot | None, own: bool, pid: int) -> None:

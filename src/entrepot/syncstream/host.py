@@ -26,13 +26,12 @@ from entrepot.syncstream._contract import (
     serialized,
 )
 from entrepot.syncstream._http import Client, ReplyError, StoppedError
-from entrepot.syncstream._shelf import Shelf
+from entrepot.syncstream._shelf import Shelf, Shelved
 from entrepot.syncstream._streams import (
     ClosedIOError,
     Forking,
     Pending,
     Redirecting,
-    Stream,
     checked_maxlen,
     checked_size,
 )
@@ -51,7 +50,7 @@ _TOO_LARGE: Final = 413
 """Who replies that to a text will do so whenever it comes again."""
 
 
-class LineHostBuffer(Stream):
+class LineHostBuffer(Shelved):
     """A buffer of the last lines that mirrors on several hosts write to, by HTTP.
 
     Args:
@@ -82,16 +81,8 @@ class LineHostBuffer(Stream):
         self._shelf = Shelf(checked_maxlen(maxlen), depot, name)
         self._is_own = name is None
 
-    @property
-    def maxlen(self) -> int:
-        """How many lines are kept."""
-        return self._shelf.maxlen
-
     def __len__(self) -> int:
         return self._shelf.count()
-
-    def __bool__(self) -> bool:
-        return True
 
     def serve(self, app: Any) -> Any:
         """Serve the buffer in a Flask application, or in any ASGI application.
@@ -152,45 +143,9 @@ class LineHostBuffer(Stream):
 
         return view
 
-    def read(self, size: int | None = None, /) -> tuple[str | GroupedMessage, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
-        """Return the last items, oldest first.
-
-        Raises:
-            OSError: The buffer is closed.
-            TypeError: `size` is no int.
-        """
-        self.check_open()
-        return self._shelf.read(checked_size(size, self.maxlen))
-
     def read_serialized(self, size: int | None = None) -> tuple[Any, ...]:
         """Return the last items, ready for JSON."""
         return tuple(serialized(self.read(size)))
-
-    def write(self, data: str, /) -> int:
-        """Raise: mirrors write.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError("lines are written to a mirror of this buffer")
-
-    def new_line(self) -> None:
-        """Finish the partial lines.
-
-        Raises:
-            ValueError: The buffer is closed.
-        """
-        self.check_usable()
-        self._shelf.lines.new_line()
-
-    def clear(self) -> None:
-        """Drop all lines.
-
-        Raises:
-            ValueError: The buffer is closed.
-        """
-        self.check_usable()
-        self._shelf.lines.clear()
 
     def stop_all_mirrors(self) -> None:
         """Have each further `write` at a mirror raise `StopIteration`."""

@@ -24,12 +24,11 @@ from entrepot.errors import ClosedError, ConditionError, NotFoundError, TypeMism
 from entrepot.layers.lines import ERROR, LINE, WARNING, By, Lines, LineWriter, Origin, core
 from entrepot.layers.lines.records import BUFFER, decode_buffer
 from entrepot.layers.lines.writer import host_name
-from entrepot.syncstream._shelf import Address, Shelf
+from entrepot.syncstream._shelf import Address, Shelf, Shelved
 from entrepot.syncstream._streams import (
     Forking,
     Pending,
     Redirecting,
-    Stream,
     checked_maxlen,
     checked_size,
 )
@@ -158,7 +157,7 @@ class LineBuffer(Forking, Redirecting):
             super().close()
 
 
-class LineProcBuffer(Forking, Stream):
+class LineProcBuffer(Forking, Shelved):
     """A buffer of the last lines of several processes of this machine.
 
     Args:
@@ -184,17 +183,9 @@ class LineProcBuffer(Forking, Stream):
         self._next_roll = self._rolls.lines.info().next
         self._mirror = LineProcMirror(_queue=(self._shelf.address, self._rolls.address))
 
-    @property
-    def maxlen(self) -> int:
-        """How many lines are kept."""
-        return self._shelf.maxlen
-
     def __len__(self) -> int:
         self.check_open()
         return self._shelf.count()
-
-    def __bool__(self) -> bool:
-        return True
 
     @property
     def mirror(self) -> LineProcMirror:
@@ -290,42 +281,6 @@ class LineProcBuffer(Forking, Stream):
             self._is_forced = False
             self._shelf.lines.resume()
             self._reset()
-
-    def write(self, data: str, /) -> int:
-        """Raise: mirrors write.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError("lines are written to a mirror of this buffer")
-
-    def read(self, size: int | None = None, /) -> tuple[str | GroupedMessage, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
-        """Return the last lines, oldest first; those that are not finished count.
-
-        Raises:
-            OSError: The buffer is closed.
-            TypeError: `size` is no int.
-        """
-        self.check_open()
-        return self._shelf.read(checked_size(size, self.maxlen))
-
-    def new_line(self) -> None:
-        """Finish the partial lines.
-
-        Raises:
-            ValueError: The buffer is closed.
-        """
-        self.check_usable()
-        self._shelf.lines.new_line()
-
-    def clear(self) -> None:
-        """Drop all lines.
-
-        Raises:
-            ValueError: The buffer is closed.
-        """
-        self.check_usable()
-        self._shelf.lines.clear()
 
     def close(self) -> None:
         """Remove the buffer; may be repeated. Who waits is told that all is over."""
