@@ -350,8 +350,7 @@ class StreamsMachine(RuleBasedStateMachine):
             for sequence, record in enumerate(found, begin):
                 assert record.sequence == sequence
                 assert record.data == shard.of(sequence).data
-            if number not in member.positions or found:
-                member.positions[number] = begin + len(found)
+            member.positions[number] = begin + len(found)  # beyond what was trimmed meanwhile, too
             if found:
                 member.uncommitted[number] = begin + len(found)
         assert {record.shard for record in records} <= set(owned)
