@@ -286,6 +286,24 @@ def test_groups_do_not_know_of_each_other(stream: Stream):
         assert data_of(b.read(timeout=5)) == [b"y"]
 
 
+def test_a_commit_tells_of_what_was_read_alone(stream: Stream, monkeypatch: pytest.MonkeyPatch):
+    stream.append(b"old", shard=0)
+    with stream.consumer("g") as consumer:
+        assert consumer.read(timeout=0)
+        consumer.commit()
+        stream.append(b"never read", shard=0)
+        later_ns = time.time_ns() + 10**18
+        monkeypatch.setattr(time, "time_ns", lambda: later_ns)
+        stream.trim()
+        assert consumer.read(timeout=0) == []
+        consumer.commit()
+        assert stream.groups()[0].positions == {0: 2}
+        stream.append(b"new", shard=0)
+        assert [record.sequence for record in consumer.read(timeout=0)] == [3]
+        consumer.commit()
+        assert stream.groups()[0].positions == {0: 4}
+
+
 def test_a_consumer_that_iterates_commits_page_by_page(stream: Stream):
     stream.append_many([New(b"%d" % number, 0) for number in range(3)])
     with stream.consumer("g") as consumer:

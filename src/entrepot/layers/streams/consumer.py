@@ -182,8 +182,8 @@ class Consumer:
         records: list[Record] = []
         for shard, owned in list(self._owned.items()):
             stretch = self._engine.read(_read_on, shard, owned, self._stream, limit - len(records))
-            if stretch.next != owned.sequence:
-                self._owned[shard] = owned._replace(sequence=stretch.next)
+            self._owned[shard] = owned._replace(sequence=stretch.next)
+            if stretch.records:  # what was only trimmed meanwhile was not read, nor is committed
                 self._read[shard] = stretch.next
             records += stretch.records
             if len(records) >= limit:
