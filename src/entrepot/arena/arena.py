@@ -38,6 +38,8 @@ __all__ = ["Arena", "ArenaStatistics"]
 
 BLOB = Prefix("blob")
 _ALIGNMENT = settings.ARENA_ALIGNMENT_BYTES
+_OLDEST = 16
+"""So many extents in limbo, and sessions, are looked at under the write lock."""
 
 
 class Blob(msgspec.Struct, array_like=True):
@@ -270,6 +272,8 @@ class Arena:
 
     def _claim_extent(self, tx: Transaction, size: int, fresh: bool) -> tuple[_Extent | None, bool]:
         base = extents.allocate(tx, size, fresh=fresh)
+        if base is None and not fresh:
+            base = self._take_over(tx, size)
         if base is None:
             return None, not extents.limbo_is_empty(tx)
         key = self._engine.session.held_key("extent", next(_numbers))
@@ -373,17 +377,7 @@ class Arena:
             waiting, live, guards = self._engine.read(self._limbo_and_live, beginning)
             if not waiting:
                 return 0
-            oldest = self._engine.oldest_snapshot()  # first the readers,
-            pinned = self._pin_table.pinned(live)  # then the pins: see `pins`
-            ready = [
-                (version, offset)
-                for version, offset, _ in waiting
-                if (oldest is None or version <= oldest)
-                and offset not in pinned
-                and not guards.get(offset)
-            ]
-            if failpoints.ARMED:
-                failpoints.hit("arena.reclaiming")
+            oldest, ready = self._unseen(waiting, live, guards)
             if ready:
                 return self._engine.write(_free_limbo, ready, guards)
             beginning = waiting[-1][:2]
@@ -397,6 +391,45 @@ class Arena:
         if not waiting:
             return [], [], {}
         return waiting, self._engine.session.alive(tx), writers.guards(tx)
+
+    def _take_over(self, tx: Transaction, size: int) -> int | None:
+        """Take a deleted extent of just this size as it is, where that is quick to see.
+
+        Where values come and go, the one that went last is where the next one goes. To see that
+        here saves `reclaim` three transactions.
+        """
+        waiting = [place for place in extents.limbo(tx, _OLDEST) if place[2] == size]
+        if not waiting:
+            return None
+        live = self._engine.session.alive(tx)
+        if len(live) > _OLDEST:
+            return None
+        guards = writers.guards(tx)
+        _, ready = self._unseen(waiting, live, guards)
+        if not ready:
+            return None
+        version, offset = ready[0]
+        if offset in guards:
+            writers.unguard(tx, offset)
+        extents.take_limbo(tx, version, offset)
+        return offset
+
+    def _unseen(
+        self, waiting: list[tuple[int, int, int]], live: list[int], guards: writers.Guards
+    ) -> tuple[int | None, list[extents.Place]]:
+        """Return the oldest snapshot in use, and which deleted extents nobody can see any more."""
+        oldest = self._engine.oldest_snapshot()  # first the readers,
+        pinned = self._pin_table.pinned(live)  # then the pins: see `pins`
+        ready = [
+            (version, offset)
+            for version, offset, _ in waiting
+            if (oldest is None or version <= oldest)
+            and offset not in pinned
+            and not guards.get(offset)
+        ]
+        if failpoints.ARMED:
+            failpoints.hit("arena.reclaiming")
+        return oldest, ready
 
     def trim(self) -> int:
         """Return the free end of the arena to the system; return its bytes."""
@@ -629,7 +662,7 @@ def _note_reserved(tx: Transaction, end: int) -> None:
     extents.put_state(tx, state)
 
 
-def _free_limbo(tx: Transaction, ready: list[tuple[int, int]], guards: writers.Guards) -> int:
+def _free_limbo(tx: Transaction, ready: list[extents.Place], guards: writers.Guards) -> int:
     for _, offset in ready:
         if offset in guards:
             writers.unguard(tx, offset)

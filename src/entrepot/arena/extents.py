@@ -41,6 +41,7 @@ __all__ = [
     "limbo_is_empty",
     "pop_limbo",
     "put_state",
+    "take_limbo",
     "trim",
 ]
 
@@ -191,6 +192,12 @@ def limbo(
 def limbo_is_empty(tx: Transaction) -> bool:
     """Tell whether no deleted extent waits."""
     return not tx.range(LIMBO.begin, LIMBO.end, limit=1)
+
+
+def take_limbo(tx: Transaction, version: int, offset: int) -> None:
+    """Take a deleted extent as it is, without freeing it first."""
+    was_there = tx.delete(LIMBO.int(version) + pack_int(offset))
+    assert was_there, f"extent at {offset} is not in limbo"
 
 
 def pop_limbo(tx: Transaction, version: int, offset: int) -> int:

@@ -33,7 +33,7 @@ __all__ = ["PinTable", "Pins"]
 
 _PAGE_BYTES = settings.PINS_PER_SESSION * 8
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}.get(platform.machine())
-_CLEAR = memoryview(bytes(_PAGE_BYTES)).cast("Q")
+_NO_PINS = bytes(_PAGE_BYTES)
 _syscall: Any = ctypes.PyDLL(None).syscall if sys.platform == "linux" else None
 _GLOBAL_EXPEDITED, _REGISTER_GLOBAL_EXPEDITED = 1 << 1, 1 << 2
 
@@ -53,7 +53,7 @@ class PinTable:
     def open(self, slot: int) -> None:
         """Reserve and clear the page of a slot, before its new owner is known to others."""
         os.posix_fallocate(self._fd, slot * _PAGE_BYTES, _PAGE_BYTES)
-        self.words(slot)[:] = _CLEAR
+        self.words(slot)[:] = memoryview(_NO_PINS).cast("Q")
 
     def words(self, slot: int) -> memoryview:
         """Return the words of a slot."""
@@ -70,7 +70,10 @@ class PinTable:
 
     def pinned_by(self, slot: int) -> set[int]:
         """Return the offsets that one session pins."""
-        return {word - 1 for word in self.words(slot).tolist() if word}
+        words = self.words(slot)
+        if words.tobytes() == _NO_PINS:
+            return set()
+        return {word - 1 for word in set(words.tolist()) if word}
 
     def close(self) -> None:
         """Close the file; the map goes when the last view of it is gone."""

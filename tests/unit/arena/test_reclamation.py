@@ -7,6 +7,7 @@ same load showed a thousand torn reads in ten seconds.)
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 import entrepot
+from entrepot.arena import extents, writers
+from entrepot.arena.bulk import Ref
 from support.homes import Home, assert_sound
 from support.peers import Peer
 
@@ -155,3 +158,51 @@ def test_trim_while_others_put_loses_nothing(home: Home, peers: Callable[..., Pe
             depot.collect(trim=True)
         assert all(asked.result() for asked in putting)
         assert depot.check() == []
+
+
+def put_and_delete(depot: entrepot.Depot, size: int) -> int:
+    """Return where a blob of this size was."""
+    arena, engine = depot.attached.arena, depot.attached.engine
+    with arena.draft([memoryview(bytes(size))]) as draft:
+        engine.write(arena.seal, draft)
+    engine.write(arena.release, draft.ref)
+    return draft.ref.at
+
+
+def test_the_next_blob_goes_where_one_of_its_size_went_last(home: Home) -> None:
+    with home.open("64M") as depot:
+        arena, engine = depot.attached.arena, depot.attached.engine
+        first = put_and_delete(depot, 1 << 20)
+        top = engine.read(extents.get_state).top
+        for _ in range(50):
+            assert put_and_delete(depot, 1 << 20) == first
+        assert engine.read(extents.get_state).top == top
+        view = engine.read(arena.view, Ref(first, 1 << 20))
+        second = put_and_delete(depot, 1 << 20)
+        assert second != first, "it is looked at"
+        del view
+        assert {put_and_delete(depot, 1 << 20) for _ in range(3)} <= {first, second}
+        assert_sound(depot)
+
+
+def test_where_a_living_writer_may_write_no_blob_of_its_size_goes(home: Home) -> None:
+    with home.open("64M") as depot, Peer(home) as peer:
+        engine = depot.attached.engine
+        first = put_and_delete(depot, 1 << 20)
+        pid = peer.begin(own_pid).result()
+
+        def guard(tx: Any) -> None:
+            began = writers._began(pid)
+            assert began is not None
+            writers.guard(tx, first, [(pid, began)])
+
+        engine.write(guard)
+        assert put_and_delete(depot, 1 << 20) != first
+        peer.kill()
+        assert first in {put_and_delete(depot, 1 << 20) for _ in range(3)}
+        assert engine.read(writers.guards) == {}
+        assert_sound(depot)
+
+
+def own_pid(here: Any) -> int:
+    return os.getpid()
