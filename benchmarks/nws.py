@@ -61,7 +61,8 @@ def open_queue(way: Way, variable: str) -> Queue:
         from entrepot.nws.client import NetWorkSpace
     else:
         NetWorkSpace = _original_client(way.where[2]).NetWorkSpace  # noqa: N806 a class
-    space = NetWorkSpace("benchmark", *way.where[:2], useUse=True)
+    # Each way has its own: who waits for another one's ping would answer it.
+    space = NetWorkSpace(f"benchmark {way.kind}", *way.where[:2], useUse=True)
     return Queue(
         partial(space.store, variable),
         partial(space.fetch, variable),
