@@ -587,8 +587,8 @@ class Connection(asyncio.BufferedProtocol):
             raise NotFoundError("the variable is another one")
 
     def _answer_stored(self, _: object) -> None:
+        self._gateway.look()  # first who waited for it: it has more to do than the answer's reader
         self._answer(True)
-        self._gateway.look()
 
     def _answer_done(self, _: object) -> None:
         self._answer(True)
