@@ -20,7 +20,8 @@ from entrepot.gateways.vineyard import Server
 from entrepot.vineyard import _remote
 from entrepot.vineyard.core.client import Client
 from entrepot.vineyard.deploy.local import start_vineyardd
-from support.conditions import PATIENCE_S, wait_until
+from support.conditions import PATIENCE_S, is_running, wait_until
+from support.peers import Peer
 
 C: Any = vineyard._C
 
@@ -303,3 +304,20 @@ def _open_or_none(port: int) -> socket.socket | None:
         return socket.create_connection(("127.0.0.1", port), PATIENCE_S)
     except OSError:
         return None
+
+
+def start_an_instance(here: Any) -> tuple[int, str]:
+    """Return the server's process, and the socket."""
+    here.instance = start_vineyardd(size="64M", rpc=False)
+    process, path, _ = here.instance.__enter__()
+    return process.pid, path
+
+
+def test_a_server_ends_with_the_process_that_started_it_killed_too() -> None:
+    with Peer() as peer:
+        pid, path = peer.run(start_an_instance)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+        peer.kill()
+        wait_until(lambda: not is_running(pid), "the server ends")
+        assert not Path(path).exists()

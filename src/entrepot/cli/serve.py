@@ -75,6 +75,7 @@ def command(
         typer.Option(min=0, metavar="SECONDS", help="With --http: how long to finish at the end."),
     ] = settings.HTTP_STOP_S,
     parent_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    starter_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="The bound of the depot, if it is made now.")
     ] = None,
@@ -123,6 +124,9 @@ def command(
             where |= _serve_nws(stack, opened, nws)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
+        if starter_fd is not None:
+            waiting = threading.Thread(target=_await_end, args=(starter_fd, over.set), daemon=True)
+            waiting.start()
         tend: Callable[[], None] = _nothing
         if http is not None:
             options = HttpOptions(
@@ -154,6 +158,13 @@ def _wait(over: threading.Event, depot: entrepot.Depot, tend: Callable[[], None]
     while not over.wait(1.0):  # a signal ends the wait; the system may lose one
         depot.attached.check_place()  # nobody else finds a depot that was removed: then end, too
         tend()
+
+
+def _await_end(starter_fd: int, stop: Callable[[], None]) -> None:
+    """Stop when the other end of a pipe is closed: who started this is gone, killed perhaps."""
+    while os.read(starter_fd, 1):
+        pass
+    stop()
 
 
 def _nothing() -> None:

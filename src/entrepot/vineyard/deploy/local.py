@@ -130,10 +130,19 @@ def _served(
     if bytes_max is not None:
         words += ["--blob-bytes-max", str(bytes_max)]
     pid = os.getpid()
-    with tempfile.TemporaryFile() as errors:  # not a pipe: nobody would read it
-        process = subprocess.Popen(  # noqa: S603 our own
-            words, stdout=subprocess.PIPE, stderr=None if debug else errors
-        )
+    with contextlib.ExitStack() as stack:
+        errors = stack.enter_context(tempfile.TemporaryFile())  # not a pipe: nobody would read it
+        theirs, ours = os.pipe()  # the server ends where this process is killed
+        stack.callback(os.close, ours)
+        try:
+            process = subprocess.Popen(  # noqa: S603 our own
+                [*words, "--starter-fd", str(theirs)],
+                stdout=subprocess.PIPE,
+                stderr=None if debug else errors,
+                pass_fds=(theirs,),
+            )
+        finally:
+            os.close(theirs)
         try:
             yield process, _await_ready(process, errors)
         finally:
