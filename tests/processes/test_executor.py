@@ -188,8 +188,12 @@ def test_workers_end_with_an_executor_that_is_killed(depot: entrepot.Depot, home
         parent.kill()
     for pid in pids:
         wait_until(lambda p=pid: not is_running(p), "the worker ended")
-    depot.collect()
-    assert [info.name for info in depot.spaces()] == ["signals"]
+
+    def only_signals_are_left() -> bool:
+        depot.collect()
+        return [info.name for info in depot.spaces()] == ["signals"]
+
+    wait_until(only_signals_are_left, "what the dead held is given back")
 
 
 def test_a_child_of_the_process_cannot_use_the_executor(pool: SpaceExecutor) -> None:
