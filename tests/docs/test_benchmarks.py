@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.originals import program
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,6 +22,8 @@ def test_every_question_of_the_benchmarks_is_answered():
         command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr
+    if program() is None:
+        questions.remove("vineyard_gateway")  # has no answer without the original
     checks = json.loads(done.stdout)["checks"]
     answered = {check["question"].split(":")[0] for check in checks}
     assert {re.sub(r"[- ]", "_", question) for question in answered} == questions

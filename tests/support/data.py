@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from support.homes import memory_directory
 
 __all__ = [
     "DATA_KINDS",
+    "TEXT_CODE",
     "data_problems",
     "data_tier",
     "data_tier_of",
@@ -33,6 +35,8 @@ __all__ = [
 
 DATA_KINDS = ("memory", "durable")
 """The executable specification, and LMDB on disk."""
+TEXT_CODE = "w" if sys.version_info >= (3, 13) else "u"
+"""Of an array of text: the old one is deprecated."""
 _SWEEPERS = (containers.sweep, streams.sweep)
 
 
