@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import entrepot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption
+from entrepot.cli.options import DataDirectoryOption, DepotOption, DirectoryOption, JsonOption
 from entrepot.cli.present import console, emit, facts, row, table
 from entrepot.layers import access
 
@@ -44,15 +43,7 @@ def command(
     label: Annotated[str, typer.Option(help="With add: whose it is, or what for.")] = "",
     depot: DepotOption = None,
     directory: DirectoryOption = None,
-    data_directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            "--data-directory",
-            metavar="DIR",
-            help="Where depots live on disk; else $ENTREPOT_DATA.",
-        ),
-    ] = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add, list and remove access keys.

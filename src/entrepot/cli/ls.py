@@ -11,6 +11,7 @@ from rich.text import Text
 
 import entrepot
 from entrepot.cli.options import (
+    DataDirectoryOption,
     DepotOption,
     DirectoryOption,
     JsonOption,
@@ -46,18 +47,19 @@ def command(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List objects, names and spaces, or the variables of one space."""
     out = console()
     if depots:
-        names = known_depots(directory)
+        names = known_depots(directory, data_directory)
         if as_json:
             emit(names)
         else:
             out.print(Text("\n".join(names)) if names else "[dim]no depots[/]")
         return
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         if space is not None:
             _list_variables(out, opened, space, as_json=as_json)
         else:

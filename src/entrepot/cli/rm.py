@@ -10,6 +10,7 @@ from rich.text import Text
 
 from entrepot import Depot, attachment, places
 from entrepot.cli.options import (
+    DataDirectoryOption,
     DepotOption,
     DirectoryOption,
     JsonOption,
@@ -55,6 +56,7 @@ def command(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove objects, names, spaces and variables, or with --all a depot.
@@ -67,9 +69,9 @@ def command(
     if everything and depot is None:
         raise typer.BadParameter("--all goes with the name of the depot: --all --depot NAME")
     if everything and depot is not None:
-        removed = [_remove_depot(depot, directory, keep=keep)]
+        removed = [_remove_depot(depot, directory, data_directory, keep=keep)]
     else:
-        with open_existing(depot, directory) as opened:
+        with open_existing(depot, directory, data_directory) as opened:
             found = [(text, _checked(opened, text)) for text in dict.fromkeys(targets or [])]
             removed = [_remove(opened, text, target, keep, force) for text, target in found]
         if not opened.path.exists():
@@ -82,17 +84,19 @@ def command(
             console().print(said.append(entry["note"]))
 
 
-def _remove_depot(name: str, directory: Path | None, *, keep: bool) -> dict[str, Any]:
+def _remove_depot(
+    name: str, directory: Path | None, data_directory: Path | None, *, keep: bool
+) -> dict[str, Any]:
     """Remove a depot without opening it, since it may be damaged.
 
     Raises:
         ConflictError: Its directory holds something else too.
         NotFoundError: There is nothing to remove.
     """
-    volatile, durable = locate(name, directory)
+    volatile, durable = locate(name, directory, data_directory)
     removed = [*volatile, *([durable] if durable is not None and not keep else [])]
     if not removed:
-        raise no_depot(name, directory)
+        raise no_depot(name, directory, data_directory)
     for path in removed:
         places.check_removable(path)
     if durable in removed:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.options import DepotOption, DirectoryOption
+from entrepot.cli.options import DataDirectoryOption, DepotOption, DirectoryOption
 from entrepot.errors import EntrepotError, NotFoundError
 from entrepot.faces import FACES, bind
 
@@ -29,6 +29,7 @@ def command(
     is_module: Annotated[bool, typer.Option("-m", help="Run a module, as `python -m`.")] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
 ) -> None:
     """Run a program that imports vineyard, nws, v3io, syncstream or proxystore, unmodified.
 
@@ -39,6 +40,8 @@ def command(
         os.environ["ENTREPOT_DEPOT"] = depot
     if directory is not None:
         os.environ["ENTREPOT_DIR"] = str(directory.absolute())
+    if data_directory is not None:
+        os.environ["ENTREPOT_DATA"] = str(data_directory.absolute())
     bind(name.strip() for name in faces.split(",") if name.strip())
     path = Path(script)
     if not is_module and not path.exists():

@@ -9,7 +9,13 @@ from rich.text import Text
 from rich.tree import Tree
 
 from entrepot import Depot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.options import (
+    DataDirectoryOption,
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    open_existing,
+)
 from entrepot.cli.present import age, console, count, emit, facts, plain, share, size
 from entrepot.cli.targets import ObjectTarget, SpaceTarget, Target, VariableTarget, resolve
 from entrepot.errors import NotFoundError
@@ -28,10 +34,11 @@ def command(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the figures of a depot, or all about one thing in it."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         if target is None:
             document: Any = opened.statistics()
             shown = _depot(opened)

@@ -15,6 +15,7 @@ from entrepot.cli import imports, items
 from entrepot.cli.files import replacing, system_errors
 from entrepot.cli.items import as_text, exact_rows, item_json, names_of
 from entrepot.cli.options import (
+    DataDirectoryOption,
     DepotOption,
     DirectoryOption,
     JsonOption,
@@ -77,10 +78,11 @@ def ls(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List tables: directories whose entries have attributes."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         if container is not None:
             check_data(opened, container)
         names = opened.containers() if container is None else [container.strip("/")]
@@ -114,12 +116,13 @@ def get(
     names: NamesOption = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print an item."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed(f"table scan {path}", opened.name, directory)):
+        with hinting(typed(f"table scan {path}", opened.name, directory, data_directory)):
             attributes = found.get_exact(key, names_of(names))
     if as_json:
         sys.stdout.write(item_json(key, attributes) + "\n")
@@ -164,13 +167,16 @@ def put(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
 ) -> None:
     """Store an item in place of what it was; depot, container and table are made."""
     if (item is None) == (not values):
         raise typer.BadParameter("give NAME=VALUE, or --json ITEM")
     attributes = _typed(values or []) if item is None else items.item_from_json(item)
     attributes.pop(items.NAME, None)
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         opened.table(path).put(key, attributes)
     console().print(Text(f"put {path.strip('/')}/{key}"))
 
@@ -205,10 +211,13 @@ def update(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change an item by an expression, and print it."""
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         found = opened.table(path)
         with hinting("--else EXPR says what is done then", ConditionError):
             found.update(key, expression, condition=condition, otherwise=otherwise)
@@ -226,12 +235,13 @@ def rm(
     condition: IfOption = "",
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove an item; `entrepot container rm -r` removes whole tables."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        scan_it = typed(f"table scan {path}", opened.name, directory)
+        scan_it = typed(f"table scan {path}", opened.name, directory, data_directory)
         with hinting(scan_it, (NotFoundError, ConditionError)):
             found.delete(key, condition=condition)
     if as_json:
@@ -250,6 +260,7 @@ def scan(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON lines, as `export` writes them.")
     ] = False,
@@ -258,11 +269,11 @@ def scan(
     """Print the items that pass a filter, by key."""
     if as_json and as_csv:
         raise typer.BadParameter("--json or --csv, not both")
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
         wanted = names_of(names)
         shown = limit if as_json or as_csv else (limit or SHOWN) + 1
-        with hinting(typed("table ls", opened.name, directory)):
+        with hinting(typed("table ls", opened.name, directory, data_directory)):
             rows = exact_rows(found, where, wanted, shown)
             if as_json or as_csv:
                 sys.stdout.flush()
@@ -295,12 +306,13 @@ def count_items(
     where: WhereOption = "",
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print how many items pass a filter."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("table ls", opened.name, directory)):
+        with hinting(typed("table ls", opened.name, directory, data_directory)):
             number = found.count(where)
     if as_json:
         emit({"table": found.name, "items": number})
@@ -333,6 +345,7 @@ def import_file(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Store the rows of a file as items; depot, container and table are made.
@@ -344,7 +357,9 @@ def import_file(
     wanted = imports.Wanted(key, form_of(file, form), batch, text_only, skip_bad)
     with system_errors(file):
         file.stat()  # or an error would leave an empty depot
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         found = opened.table(path)
         done = imports.import_file(found, file, wanted, hidden=as_json)
     seconds = time.perf_counter() - began
@@ -376,6 +391,7 @@ def export_file(
     form: FormOption = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write items to a file, which `import` reads again; CSV does not keep all types."""
@@ -383,11 +399,11 @@ def export_file(
     if file == STDOUT and as_json:
         raise typer.BadParameter("--json says what was written; with - that is stdout's")
     began = time.perf_counter()
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
         wanted = names_of(names)
         with (
-            hinting(typed("table ls", opened.name, directory)),
+            hinting(typed("table ls", opened.name, directory, data_directory)),
             progress(of_bytes=False, hidden=as_json) as bar,
         ):
             total = None if bar.disable else found.count(where)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.options import DepotOption, DirectoryOption
+from entrepot.cli.options import DataDirectoryOption, DepotOption, DirectoryOption
 from entrepot.cli.present import console
 
 __all__ = ["command"]
@@ -16,6 +16,7 @@ def command(
     ],
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
 ) -> None:
     """Do the tasks that executors put into a space, until Ctrl-C.
 
@@ -24,4 +25,5 @@ def command(
     from entrepot.executor import work
 
     console(stderr=True).print(f"[dim]working for {space}, until Ctrl-C[/]")
-    work(depot, None if directory is None else str(directory), None, space, None)
+    memory, disk = (None if path is None else str(path) for path in (directory, data_directory))
+    work(depot, memory, disk, space, None)
