@@ -16,8 +16,10 @@ from entrepot.cli.options import (
     JsonOption,
     open_existing,
 )
-from entrepot.cli.present import age, console, count, emit, facts, plain, share, size
+from entrepot.cli.overview import Overview, at_least, overview
+from entrepot.cli.present import age, console, count, counted, emit, facts, plain, share, size
 from entrepot.cli.targets import ObjectTarget, SpaceTarget, Target, VariableTarget, resolve
+from entrepot.depot import DepotStatistics
 from entrepot.errors import NotFoundError
 
 __all__ = ["command"]
@@ -40,8 +42,9 @@ def command(
     """Show the figures of a depot, or all about one thing in it."""
     with open_existing(depot, directory, data_directory) as opened:
         if target is None:
-            document: Any = opened.statistics()
-            shown = _depot(opened)
+            found, figures = overview(opened), opened.statistics()
+            document: Any = {**asdict(figures), **_contents(opened, found)}
+            shown = _depot(opened, figures, found)
         else:
             document, shown = _thing(opened, resolve(opened, target))
         if as_json:
@@ -50,15 +53,35 @@ def command(
             console().print(shown)
 
 
-def _depot(depot: Depot) -> RenderableType:
+def _contents(depot: Depot, found: Overview) -> dict[str, Any]:
+    """How many things of each kind there are, but for objects; for JSON."""
+    spaces = depot.spaces()
+    return {
+        "variables": sum(info.variables for info in spaces),
+        "values": sum(info.values for info in spaces),
+        "containers": len(found.containers),
+        "tables": len(found.tables),
+        "streams": len(found.streams),
+        "lines": len(found.lines),
+        "more_directories": found.more_directories,
+    }
+
+
+def _depot(depot: Depot, figures: DepotStatistics, found: Overview) -> RenderableType:
     """The figures of a depot."""
-    figures = depot.statistics()
     arena = figures.arena
+    contents = _contents(depot, found)
+    in_spaces = (
+        f"{counted(contents['variables'], 'variable')}, {counted(contents['values'], 'value')}"
+    )
+    entries = sum(each["entries"] for each in found.lines)
+    more = found.more_directories
     return facts(
         f"Depot {figures.name}",
         {
             "in": str(figures.path),
             "durable data in": str(depot.data_path),
+            "  catalog on disk": size(figures.durable_bytes),
             "memory": share(figures.memory_used, figures.memory_max),
             "  used, of at most": f"{size(figures.memory_used)} of {size(figures.memory_max)}",
             "  catalog": f"{size(figures.catalog_used)} used of {size(figures.catalog_bytes)}",
@@ -67,7 +90,11 @@ def _depot(depot: Depot) -> RenderableType:
             "  pinned": size(arena.pinned),
             "  largest free": size(arena.largest_free),
             "objects": f"{count(figures.objects)} ({count(arena.blobs)} blobs in the arena)",
-            "spaces": count(figures.spaces),
+            "spaces": f"{count(figures.spaces)} ({in_spaces})",
+            "containers": count(contents["containers"]),
+            "tables": at_least(contents["tables"], more),
+            "streams": at_least(contents["streams"], more),
+            "lines": f"{counted(contents['lines'], 'buffer')} ({count(entries)} entries)",
             "sessions": count(figures.sessions),
         },
     )

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 import entrepot
+from entrepot.cli import overview
 from entrepot.cli.items import as_json as json_form
 from entrepot.cli.items import iso, moment_of
 from entrepot.cli.options import (
@@ -55,24 +56,16 @@ def ls(
     with open_existing(depot, directory, data_directory) as opened:
         if container is not None:
             check_data(opened, container)
-        names = opened.containers() if container is None else [container.strip("/")]
-        found = [stream for name in names for stream in _streams(opened, name)]
-        infos = [(stream.name, stream.info()) for stream in found]
+        found = overview.streams(opened, overview.within(opened, container))
     if as_json:
-        emit([_document(name, info) for name, info in infos])
+        emit(found)
         return
-    title = f"{counted(len(infos), 'stream')} in depot {depot_name(depot)}"
+    title = f"{counted(len(found), 'stream')} in depot {depot_name(depot)}"
     made = table(title, "Stream", ">Shards", ">Records", ">Size", ">Kept for")
-    for name, info in infos:
-        kept = _length(info.retention_s)
-        row(made, name, count(info.shards), count(info.records), size(info.size), kept)
+    for each in found:
+        numbers = count(each["shards"]), count(each["records"]), size(each["size"])
+        row(made, each["stream"], *numbers, _length(each["retention_s"]))
     console().print(made)
-
-
-def _streams(depot: entrepot.Depot, container: str) -> Iterator[Stream]:
-    for entry in depot.container(container).list(recursive=True, only_directories=True):
-        if entry.kind == "stream":
-            yield depot.stream(f"{container}/{entry.path}")
 
 
 def _document(name: str, info: Any) -> dict[str, Any]:

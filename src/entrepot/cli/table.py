@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -11,7 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 import entrepot
-from entrepot.cli import imports, items
+from entrepot.cli import imports, items, overview
 from entrepot.cli.files import replacing, system_errors
 from entrepot.cli.items import as_text, exact_rows, item_json, names_of
 from entrepot.cli.options import (
@@ -38,7 +37,7 @@ from entrepot.cli.present import (
 )
 from entrepot.cli.row_files import Form, form_of, write_rows
 from entrepot.errors import ConditionError, NotFoundError
-from entrepot.layers.tables import Range, Table
+from entrepot.layers.tables import Table
 
 __all__ = ["COMMANDS"]
 
@@ -85,29 +84,17 @@ def ls(
     with open_existing(depot, directory, data_directory) as opened:
         if container is not None:
             check_data(opened, container)
-        names = opened.containers() if container is None else [container.strip("/")]
-        found = [info for name in names for info in _tables(opened, name)]
+        found = overview.tables(overview.within(opened, container))
     if as_json:
         emit(found)
         return
     made = table(f"{counted(len(found), 'table')} in depot {depot_name(depot)}", "Table", ">Items")
     for info in found:
-        row(made, info["table"], count(info["items"]) + ("+" if info["more"] else ""))
+        row(made, info["table"], overview.at_least(info["items"], info["more"]))
     if any(info["more"] for info in found):
         made.caption = "`entrepot table count` counts them all"
         made.min_width = len(made.caption)
     console().print(made)
-
-
-def _tables(depot: entrepot.Depot, container: str) -> Iterator[dict[str, Any]]:
-    directories = depot.container(container).list(recursive=True, only_directories=True)
-    paths = ["", *(entry.path for entry in directories if entry.kind == "directory")]
-    for path in paths:
-        found = depot.table(f"{container}/{path}")
-        page = found.page(found.plan("", None, Range(), None, {}))
-        number = sum(1 for _, attributes in page.rows if attributes)
-        if number:
-            yield {"table": found.name, "items": number, "more": page.behind is not None}
 
 
 def get(

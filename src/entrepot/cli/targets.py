@@ -81,13 +81,7 @@ def resolve(depot: Depot, text: str) -> Target:
             return target
     if variables:
         return variables[0]
-    hint = "`entrepot ls` lists what there is"
-    container = text.partition("/")[0]
-    if container in depot.containers():
-        hint = (
-            f"{container!r} is a container: `entrepot container ls {container}` lists what is in "
-            "it, and `table`, `stream` and `container` have commands of their own"
-        )
+    hint = _elsewhere(depot, text) or "`entrepot ls` lists what there is"
     raise NotFoundError(f"nothing in depot {depot.name!r} is called {text!r}", hint)
 
 
@@ -104,9 +98,8 @@ def open_space(depot: Depot, name: str) -> Space:
             raise NotFoundError(
                 f"{name!r} is an object, not a space", f"`entrepot stat {name}` tells about it"
             ) from None
-        raise NotFoundError(
-            f"there is no space {name!r} in depot {depot.name!r}", "`entrepot spaces` lists them"
-        ) from None
+        hint = _elsewhere(depot, name) or "`entrepot spaces` lists them"
+        raise NotFoundError(f"there is no space {name!r} in depot {depot.name!r}", hint) from None
 
 
 def require_variable(depot: Depot, target: VariableTarget) -> None:
@@ -120,6 +113,19 @@ def require_variable(depot: Depot, target: VariableTarget) -> None:
             f"space {target.space!r} has no variable {target.variable!r}",
             f"`entrepot ls {target.space}` lists its variables",
         )
+
+
+def _elsewhere(depot: Depot, text: str) -> str | None:
+    """Say by which commands one gets at what is neither an object nor a space."""
+    container = text.partition("/")[0]
+    if container in depot.containers():
+        return (
+            f"{container!r} is a container: `entrepot container ls {container}` lists what is in "
+            "it, and `table`, `stream` and `container` have commands of their own"
+        )
+    if text in depot.list_lines():
+        return f"{text!r} is a buffer of lines: `entrepot tail {text}` prints them"
+    return None
 
 
 def _as_id(depot: Depot, text: str) -> ObjectTarget | None:
