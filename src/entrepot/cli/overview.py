@@ -166,7 +166,7 @@ def _stream_row(document: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _container_row(document: dict[str, Any]) -> tuple[str, ...]:
-    plus = "+" if document["more"] else ""
+    plus = "+" if document["more"] and document["objects"] else ""  # "0+" would be puzzling
     return (
         document["container"],
         count(document["objects"]) + plus,
