@@ -23,7 +23,7 @@ from entrepot.cli.options import (
     typed,
 )
 from entrepot.cli.present import age, console, counted, emit, progress, row, size, table
-from entrepot.errors import LimitError, NotFoundError
+from entrepot.errors import ConflictError, LimitError, NotFoundError
 from entrepot.layers.containers import Container, Info
 from entrepot.layers.containers.core import NotEmptyError
 
@@ -60,7 +60,14 @@ def alone(
 
 
 def ls(
-    path: PathArgument,
+    path: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PATH",
+            help="CONTAINER or CONTAINER/DIR; else containers are listed.",
+            show_default=False,
+        ),
+    ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also what is in directories beneath.")
     ] = False,
@@ -71,6 +78,9 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List what is in a container, or in a directory of it; directories end with a slash."""
+    if path is None:
+        alone(depot, directory, data_directory, as_json)
+        return
     with open_existing(depot, directory, data_directory) as opened:
         container, inner = _existing(opened, path)
         with hinting(
@@ -132,8 +142,13 @@ def get(
         file /= path.strip("/").rpartition("/")[2]
     with open_existing(depot, directory, data_directory) as opened:
         container, inner = _existing(opened, path)
-        with hinting(
-            typed(f"container ls {container.name} -r", opened.name, directory, data_directory)
+        with (
+            hinting(
+                typed(f"container ls {container.name} -r", opened.name, directory, data_directory)
+            ),
+            hinting(
+                typed(f"container ls {path}", opened.name, directory, data_directory), ConflictError
+            ),
         ):
             reader = container.open(inner)
     with reader:
@@ -220,7 +235,8 @@ def _send(
                     bar.update(task, completed=sent)
                     yield piece
 
-            store(opened.container(name), inner, pieces())
+            with hinting(f"{path.rstrip('/')}/ puts it into the directory", ConflictError):
+                store(opened.container(name), inner, pieces())
     finally:
         if file != STDIO:
             source.close()

@@ -75,13 +75,20 @@ def command(
             found = [(text, _checked(opened, text)) for text in dict.fromkeys(targets or [])]
             removed = [_remove(opened, text, target, keep, force) for text, target in found]
         if not opened.path.exists():
-            removed[-1]["note"] += f"; nothing is left in depot {opened.name!r}: it is gone"
+            removed[-1]["note"] += _what_is_left(opened)
     if as_json:
         emit(removed)
     else:
         for entry in removed:
             said = Text.assemble(f"removed {entry['kind']} ", (entry["target"], "cyan"))
             console().print(said.append(entry["note"]))
+
+
+def _what_is_left(depot: Depot) -> str:
+    """Say what is left of a depot whose memory tier went with its last value."""
+    if (depot.data_path / "catalog").exists():
+        return f"; nothing is left in memory, what it has on disk stays, in {depot.data_path}"
+    return f"; nothing is left in depot {depot.name!r}: it is gone"
 
 
 def _remove_depot(

@@ -6,6 +6,7 @@ import os
 import runpy
 import sys
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,8 @@ def command(
         raise NotFoundError(f"there is no script {script!r}", "with -m, name a module")
     sys.argv = [script, *(arguments or [])]
     sys.path.insert(0, "" if is_module else str(path.resolve().parent))
+    if is_module and not _is_there(script):
+        raise NotFoundError(f"there is no module {script!r}", "without -m, name a script")
     try:
         if is_module:
             runpy.run_module(script, run_name="__main__", alter_sys=True)
@@ -56,3 +59,10 @@ def command(
     except EntrepotError as error:  # the program's, not this command's
         traceback.print_exc()
         raise typer.Exit(1) from error
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):  # what is above it is not there, or no package
+        return False

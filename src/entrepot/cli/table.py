@@ -285,6 +285,9 @@ def _grid(name: str, rows: list[tuple[str, dict[str, Any]]], limit: int) -> Grid
         row(made, key, *cells)
     if has_more:
         made.caption = f"the first {count(limit)}; --limit shows more"
+    elif not rows and "/" not in name.strip("/"):  # that of a container's root
+        made.caption = f"`entrepot table ls {name.strip('/')}` lists the tables beneath"
+        made.min_width = len(made.caption)
     return made
 
 

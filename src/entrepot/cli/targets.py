@@ -123,6 +123,10 @@ def _elsewhere(depot: Depot, text: str) -> str | None:
             f"{container!r} is a container: `entrepot container ls {container}` lists what is in "
             "it, and `table`, `stream` and `container` have commands of their own"
         )
+    spaces = {info.name for info in depot.spaces()}
+    for space, variable in _splits(text):
+        if space in spaces:
+            return f"`entrepot spaces {space} {variable}` shows the values of a variable"
     if text in depot.list_lines():
         return f"{text!r} is a buffer of lines: `entrepot tail {text}` prints them"
     return None
@@ -131,7 +135,7 @@ def _elsewhere(depot: Depot, text: str) -> str | None:
 def _as_id(depot: Depot, text: str) -> ObjectTarget | None:
     """Read 16 hex digits as the id of an object that exists."""
     digits = ID_PATTERN.fullmatch(text)
-    if digits is None:
+    if digits is None or not int(digits[1], 16):
         return None
     key = ObjectId.parse(digits[1].lower())
     return ObjectTarget(key, None) if depot.objects.exists(key) else None

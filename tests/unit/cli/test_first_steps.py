@@ -1,0 +1,93 @@
+"""What somebody trips over who uses the commands for the first time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.conftest import Run
+
+import entrepot
+
+
+@pytest.fixture
+def shop(home: Path) -> None:
+    with entrepot.open() as depot:
+        depot.table("shop/orders").put("a", {"city": "Bern"})
+        depot.container("shop").put("files/today.txt", "rain")
+
+
+def test_rm_of_the_last_value_says_what_stays_on_disk(run: Run, shop: None, home: Path) -> None:
+    run("put", "--value", "1", "--name", "a")
+    said = run("rm", "a").out
+    assert "it is gone" not in said
+    assert "what it has on disk stays" in said
+    assert str(home / "data" / "default") in said.replace("\n", "")
+
+
+def test_container_ls_without_a_path_lists_containers(run: Run, shop: None) -> None:
+    assert "1 container in depot default" in run("container", "ls").out
+    assert run("container", "ls", "--json").document == ["shop"]
+
+
+@pytest.mark.parametrize("path", ["shop/orders", "shop/files"])
+def test_get_of_a_directory_says_how_to_look_into_it(run: Run, shop: None, path: str) -> None:
+    said = run("container", "get", path, status=1).err
+    assert "is a directory" in said
+    assert f"entrepot container ls {path} --depot default" in said
+
+
+def test_put_onto_a_directory_says_how_to_put_into_it(run: Run, shop: None, home: Path) -> None:
+    (home / "a.csv").write_text("x")
+    said = run("container", "put", home / "a.csv", "shop/files", status=1).err
+    assert "shop/files/ puts it into the directory" in said
+    run("container", "put", home / "a.csv", "shop/files/")
+    assert run("container", "get", "shop/files/a.csv").out == "x"
+
+
+def test_one_equals_sign_is_told_from_two(run: Run, shop: None) -> None:
+    said = run("table", "scan", "shop/orders", "--where", "city = 'Bern'", status=1).err
+    assert "== compares" in said
+    assert "== compares" not in run("table", "scan", "shop/orders", "-w", "a >", status=1).err
+
+
+def test_a_scan_of_a_container_alone_says_where_its_tables_are(run: Run, shop: None) -> None:
+    assert "`entrepot table ls shop`" in run("table", "scan", "shop").out
+    assert "table ls" not in run("table", "scan", "shop/orders").out
+
+
+def test_an_id_of_zeros_is_not_there_like_any_other(run: Run, shop: None) -> None:
+    assert "is called '0000000000000000'" in run("get", "0" * 16, status=1).err
+
+
+def test_ls_of_a_variable_says_what_shows_its_values(run: Run, home: Path) -> None:
+    run("put", "--value", "1", "--space", "jobs", "--variable", "task")
+    assert "`entrepot spaces jobs task`" in run("ls", "jobs/task", status=1).err
+
+
+@pytest.mark.parametrize("words", [("ls",), ("rm", "k123")], ids=["ls", "rm"])
+def test_keys_of_a_depot_that_is_not_there_make_none(
+    run: Run, home: Path, words: tuple[str, ...]
+) -> None:
+    assert "there is no depot 'typo'" in run("keys", *words, "-d", "typo", status=1).err
+    assert not (home / "memory").exists()
+    assert not (home / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [("nope_nope", "there is no module 'nope_nope'"), ("json.nope", "no module 'json.nope'")],
+)
+def test_run_of_a_module_that_is_not_there_is_one_line(home: Path, module: str, says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "entrepot", "run", "-m", module],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=home,
+    )
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
