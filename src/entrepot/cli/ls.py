@@ -123,7 +123,7 @@ def _list_depot(
     if others and pattern == "*":  # else most are of objects that nobody asked for
         out.print(Padding(_names(others, limit, more=len(names) == NAMES_MAX), (1, 0, 0, 0)))
     if spaces:
-        out.print(Padding(_spaces(spaces), (1, 0, 0, 0)))
+        out.print(Padding(_spaces(spaces, limit), (1, 0, 0, 0)))
     for grid in [] if found is None else grids(found, limit):
         out.print(Padding(grid, (1, 0, 0, 0)))
 
@@ -169,12 +169,14 @@ def _names(names: dict[str, ObjectId], limit: int, *, more: bool) -> Table:
     return made
 
 
-def _spaces(spaces: list[SpaceInfo]) -> Table:
+def _spaces(spaces: list[SpaceInfo], limit: int) -> Table:
     """Spaces, by name."""
     title = counted(len(spaces), "space")
     made = table(title, "Space", ">Variables", ">Values", "Owner", "Lives")
-    for info in spaces:
+    for info in spaces[:limit]:
         owner = f"process {info.owner_pid}" if info.owner_pid else "nobody"
         lives = "on disk" if info.persistent else "in memory"
         row(made, info.name, count(info.variables), count(info.values), owner, lives)
+    if len(spaces) > limit:
+        made.caption = f"… and {count(len(spaces) - limit)} more"
     return made

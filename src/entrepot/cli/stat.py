@@ -75,6 +75,7 @@ def _depot(depot: Depot, figures: DepotStatistics, found: Overview) -> Renderabl
         f"{counted(contents['variables'], 'variable')}, {counted(contents['values'], 'value')}"
     )
     entries = sum(each["entries"] for each in found.lines)
+    in_lines = f"{count(entries)} {'entry' if entries == 1 else 'entries'}"
     more = found.more_directories
     return facts(
         f"Depot {figures.name}",
@@ -94,7 +95,7 @@ def _depot(depot: Depot, figures: DepotStatistics, found: Overview) -> Renderabl
             "containers": count(contents["containers"]),
             "tables": at_least(contents["tables"], more),
             "streams": at_least(contents["streams"], more),
-            "lines": f"{counted(contents['lines'], 'buffer')} ({count(entries)} entries)",
+            "lines": f"{counted(contents['lines'], 'buffer')} ({in_lines})",
             "sessions": count(figures.sessions),
         },
     )

@@ -312,7 +312,9 @@ def count_items(
 
 def import_file(
     path: PathArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv .tsv .jsonl .parquet")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help=".csv .tsv .jsonl .parquet; - is stdin.")
+    ],
     key: Annotated[
         str | None,
         typer.Option(
@@ -346,7 +348,8 @@ def import_file(
     began = time.perf_counter()
     wanted = imports.Wanted(key, form_of(file, form), batch, text_only, skip_bad)
     with system_errors(file):
-        file.stat()  # or an error would leave an empty depot
+        if file != imports.STDIN:
+            file.stat()  # or an error would leave an empty depot
     with entrepot.open(
         depot_name(depot), directory=directory, data_directory=data_directory
     ) as opened:

@@ -58,6 +58,53 @@ def test_a_scan_of_a_container_alone_says_where_its_tables_are(run: Run, shop: N
     assert "table ls" not in run("table", "scan", "shop/orders").out
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_rows_are_imported_from_the_standard_input(
+    run: Run, home: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"csv": b"id,n\na,1\nb,2\n", "jsonl": b'{"id":"a","n":1}\n{"id":"b","n":2}\n'}
+    words = ("table", "import", "shop/t", "-", "--format", form, "--key", "id")
+    assert "imported 2 rows" in run(*words, given=rows[form]).out
+    with entrepot.open() as depot:
+        assert depot.table("shop/t").get("b") == {"id": "b", "n": 2}
+    assert "-, line 2" in run(*words, given=b"id\n,\n", status=1).err or form == "jsonl"
+
+
+def test_rows_are_imported_from_a_pipe_that_has_a_path(home: Path) -> None:
+    words = ["table", "import", "shop/t", "/dev/stdin", "-f", "csv", "-k", "id", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "entrepot", *words],
+        input=b"id,n\na,1\n",
+        capture_output=True,
+        check=False,
+        cwd=home,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b'"imported": 1' in done.stdout
+
+
+def test_ls_shows_of_spaces_as_many_as_the_limit(run: Run, home: Path) -> None:
+    for name in ("one", "two"):
+        run("put", "--value", "1", "--space", name, "--variable", "v")
+    said = run("ls", "--limit", 1).out
+    assert "2 spaces" in said
+    assert "… and 1 more" in said
+    assert "two" not in said
+
+
+def test_stat_counts_one_entry_of_lines(run: Run, home: Path) -> None:
+    with entrepot.open() as depot, depot.lines("train").writer() as writer:
+        writer.write("one\n")
+    assert "1 buffer (1 entry)" in run("stat").out
+
+
+def test_a_name_given_as_an_id_is_told_how_it_is_given(home: Path) -> None:
+    with entrepot.open() as depot:
+        depot.objects.put(1, name="prices")
+        with pytest.raises(entrepot.TypeMismatchError, match=r"get\(name=TEXT\)"):
+            depot.objects.get("prices")
+
+
 def test_an_id_of_zeros_is_not_there_like_any_other(run: Run, shop: None) -> None:
     assert "is called '0000000000000000'" in run("get", "0" * 16, status=1).err
 
