@@ -1,5 +1,7 @@
 """`entrepot worker`: do the tasks that executors put into a space."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,10 +22,13 @@ def command(
 ) -> None:
     """Do the tasks that executors put into a space, until Ctrl-C.
 
-    The functions run in this process, with its rights and its modules.
+    The functions run in this process, with its rights and its modules: those that Python finds,
+    and those in the current directory.
     """
     from entrepot.executor import work
 
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # as for `python -m entrepot worker`
     console(stderr=True).print(f"[dim]working for {space}, until Ctrl-C[/]")
     memory, disk = (None if path is None else str(path) for path in (directory, data_directory))
     work(depot, memory, disk, space, None)
