@@ -105,6 +105,24 @@ def test_a_name_given_as_an_id_is_told_how_it_is_given(home: Path) -> None:
             depot.objects.get("prices")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("create shop/orders", "there is an entry 'shop/orders' already"),
+        ("create shop/clicks", "there is a stream 'shop/clicks' already"),
+        ("append shop/nope x", "there is no stream 'shop/nope'"),
+        ("append shop/orders x", "'shop/orders' is no stream"),
+        ("resize shop/clicks 1", "the stream 'shop/clicks' has 2 shards"),
+    ],
+    ids=["entry", "twice", "missing", "table", "fewer"],
+)
+def test_errors_of_streams_say_the_path_that_was_typed(
+    run: Run, shop: None, words: str, says: str
+) -> None:
+    run("stream", "create", "shop/clicks", "--shards", 2)
+    assert says in run("stream", *words.split(), status=1).err
+
+
 def test_an_id_of_zeros_is_not_there_like_any_other(run: Run, shop: None) -> None:
     assert "is called '0000000000000000'" in run("get", "0" * 16, status=1).err
 
