@@ -53,6 +53,7 @@ from entrepot.layers.spaces import (
 from entrepot.layers.spaces.core import Ended, Taken, Waiter, Want
 from entrepot.layers.spaces.mailroom import Mailroom
 from entrepot.layers.spaces.records import FETCH, FIND
+from entrepot.layers.survey import DirectoryInfo
 from entrepot.threads import in_thread
 from entrepot.waiting import Deadline
 
@@ -202,6 +203,12 @@ class AsyncDepot:
     async def containers(self) -> list[str]:
         """Return the names of the containers."""
         return await asyncio.to_thread(self.sync.containers)
+
+    async def directories(
+        self, container: str | None = None, *, limit: int | None = None
+    ) -> list[DirectoryInfo]:
+        """Return the directories that have entries, tables and streams among them, by path."""
+        return await asyncio.to_thread(self.sync.directories, container, limit=limit)
 
     async def create_container(self, name: str, *, exist_ok: bool = False) -> AsyncContainer:
         """Make a container; see `Depot.create_container`."""

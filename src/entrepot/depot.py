@@ -21,13 +21,14 @@ from entrepot.engine.lmdb import Slot, slots
 from entrepot.engine.lmdb.environment import is_stopped
 from entrepot.engine.lmdb.locks import root_lock
 from entrepot.errors import ClosedError, ConflictError, LimitError, TypeMismatchError
-from entrepot.layers import containers, entries, streams
+from entrepot.layers import containers, entries, streams, survey
 from entrepot.layers import lines as line_buffers
 from entrepot.layers.containers import Container
 from entrepot.layers.lines import Lines
 from entrepot.layers.objects import Objects, readers
 from entrepot.layers.spaces import Client, Space, SpaceInfo, Spaces, workspaces
 from entrepot.layers.streams import Stream
+from entrepot.layers.survey import DirectoryInfo
 from entrepot.layers.tables import Table
 from entrepot.layers.tier import Tier
 
@@ -413,6 +414,41 @@ class Depot:
         if not attached.has_durable():
             return []
         return [c.name for c in attached.durable().engine.read(entries.list_containers)]
+
+    def directories(
+        self, container: str | None = None, *, limit: int | None = None
+    ) -> list[DirectoryInfo]:
+        """Return the directories that have entries, tables and streams among them, by path.
+
+        Cheap however many entries there are: see `DirectoryInfo.has_more`.
+
+        Args:
+            container: Only those of this one.
+            limit: Most directories to return.
+
+        Raises:
+            LimitError: `limit` is negative.
+            NotFoundError: There is no such container.
+        """
+        self.attached.check_place()
+        if limit is not None and limit < 0:
+            raise LimitError(f"limit is {limit}, it must not be negative")
+        found: list[DirectoryInfo] = []
+        names = self.containers() if container is None else [container]
+        for name in names:
+            left = (1 << 62) if limit is None else limit - len(found)
+            found += self._directories(name, left, is_named=container is not None)
+        return found
+
+    def _directories(self, name: str, limit: int, *, is_named: bool) -> list[DirectoryInfo]:
+        if not self.attached.has_durable():
+            raise entries.NoContainerError(name)
+        try:
+            return self.attached.durable().engine.read(survey.directories, name, limit)
+        except entries.NoContainerError:
+            if is_named:
+                raise
+            return []  # deleted since the containers were listed
 
     def create_container(self, name: str, *, exist_ok: bool = False) -> Container:
         """Make a container; what is put somewhere makes its container by itself.

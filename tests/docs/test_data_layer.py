@@ -42,6 +42,15 @@ def test_the_guide_to_tables_does_what_it_says(names: dict[str, Any]) -> None:
     names["depot"].close()
 
 
+def test_the_guide_to_spaces_does_what_it_says(
+    names: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_blocks("spaces.md", {**names, "__name__": "guide"})
+    assert capsys.readouterr().out == "{'rows': (0, 1000)}\n"
+    with entrepot.open() as depot:
+        assert depot.space("jobs").claims() == []
+
+
 def test_the_guide_to_v3io_does_what_it_says(names: dict[str, Any]) -> None:
     run_blocks("v3io.md", names)
     assert [response.status_code for response in names["responses"]] == [200] * 64

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import importlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,6 +169,32 @@ def test_workers_may_be_started_elsewhere(
             worker.kill()
             worker.wait()
             future.cancel()
+
+
+def test_a_worker_finds_the_modules_of_its_current_directory(
+    depot: entrepot.Depot, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    (here / "cubes_of_mine.py").write_text("def cube(number):\n    return number**3\n")
+    # As the command that pip installs: what Python finds is beside the script, not here.
+    (elsewhere / "start.py").write_text("from entrepot.cli import main\nmain()\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    monkeypatch.syspath_prepend(str(here))
+    cube = importlib.import_module("cubes_of_mine").cube
+    with SpaceExecutor("elsewhere", max_workers=0, depot=depot) as pool:
+        future = pool.submit(cube, 3)
+        command = [sys.executable, str(elsewhere / "start.py"), "worker", "elsewhere"]
+        command += ["-d", home.name, "--directory", str(home.root), "--data-dir", str(home.data)]
+        with subprocess.Popen(
+            command, env=environment, cwd=here, stderr=subprocess.DEVNULL
+        ) as worker:
+            try:
+                assert future.result(PATIENCE_S) == 27
+            finally:
+                worker.kill()
+                future.cancel()
 
 
 def test_workers_end_with_an_executor_that_is_killed(depot: entrepot.Depot, home: Home) -> None:

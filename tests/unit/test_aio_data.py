@@ -433,6 +433,7 @@ async def test_containers_are_made_listed_and_deleted(depot: aio.AsyncDepot) -> 
         await depot.create_container("one")
     await depot.create_container("one", exist_ok=True)
     assert await depot.containers() == ["one"]
+    assert await depot.directories("one", limit=1) == depot.sync.directories("one", limit=1)
     await depot.delete_container("one")
     with pytest.raises(NotFoundError):
         await depot.delete_container("one")

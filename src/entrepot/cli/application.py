@@ -18,7 +18,7 @@ __all__ = ["COMMANDS", "GROUPS", "application"]
 
 COMMANDS = {
     "demo": "Share a real data set with worker processes, and show what was copied.",
-    "ls": "List objects, names and spaces, or the variables of one space.",
+    "ls": "List all that is in a depot, or the variables of one space.",
     "get": "Print a value, or write it to a file.",
     "put": "Put a file or a literal into a depot.",
     "rm": "Remove objects, names, spaces and variables.",

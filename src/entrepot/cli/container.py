@@ -12,6 +12,7 @@ from rich.text import Text
 import entrepot
 from entrepot.cli.files import replacing, system_errors
 from entrepot.cli.options import (
+    DataDirectoryOption,
     DepotOption,
     DirectoryOption,
     JsonOption,
@@ -22,7 +23,7 @@ from entrepot.cli.options import (
     typed,
 )
 from entrepot.cli.present import age, console, counted, emit, progress, row, size, table
-from entrepot.errors import LimitError, NotFoundError
+from entrepot.errors import ConflictError, LimitError, NotFoundError
 from entrepot.layers.containers import Container, Info
 from entrepot.layers.containers.core import NotEmptyError
 
@@ -43,9 +44,11 @@ FileArgument: TypeAlias = Annotated[
 ]
 
 
-def alone(depot: str | None, directory: Path | None, as_json: bool) -> None:
+def alone(
+    depot: str | None, directory: Path | None, data_directory: Path | None, as_json: bool
+) -> None:
     """List containers."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         names = opened.containers()
     if as_json:
         emit(names)
@@ -57,19 +60,32 @@ def alone(depot: str | None, directory: Path | None, as_json: bool) -> None:
 
 
 def ls(
-    path: PathArgument,
+    path: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PATH",
+            help="CONTAINER or CONTAINER/DIR; else containers are listed.",
+            show_default=False,
+        ),
+    ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also what is in directories beneath.")
     ] = False,
     long: Annotated[bool, typer.Option("--long", "-l", help="With kind, size and age.")] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what is in a container, or in a directory of it; directories end with a slash."""
-    with open_existing(depot, directory) as opened:
+    if path is None:
+        alone(depot, directory, data_directory, as_json)
+        return
+    with open_existing(depot, directory, data_directory) as opened:
         container, inner = _existing(opened, path)
-        with hinting(typed(f"container ls {container.name}", opened.name, directory)):
+        with hinting(
+            typed(f"container ls {container.name}", opened.name, directory, data_directory)
+        ):
             if inner and not container.info(inner).is_directory:
                 found: Iterator[Info] = iter([container.info(inner)])
             else:
@@ -115,6 +131,7 @@ def get(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is stdout.")] = STDIO,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write an object to a file, or to the standard output."""
@@ -123,9 +140,16 @@ def get(
         raise typer.BadParameter("--json says what was written: name a FILE")
     if file.is_dir():
         file /= path.strip("/").rpartition("/")[2]
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         container, inner = _existing(opened, path)
-        with hinting(typed(f"container ls {container.name} -r", opened.name, directory)):
+        with (
+            hinting(
+                typed(f"container ls {container.name} -r", opened.name, directory, data_directory)
+            ),
+            hinting(
+                typed(f"container ls {path}", opened.name, directory, data_directory), ConflictError
+            ),
+        ):
             reader = container.open(inner)
     with reader:
         if file == STDIO:
@@ -148,10 +172,11 @@ def put(
     path: PathArgument,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Store a file as an object, in place of one that is there."""
-    _send(file, path, Container.put, "put into", depot, directory, as_json=as_json)
+    _send(file, path, Container.put, "put into", depot, directory, data_directory, as_json=as_json)
 
 
 def append(
@@ -159,10 +184,20 @@ def append(
     path: PathArgument,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Append a file to an object, made if it is not there."""
-    _send(file, path, Container.append, "appended to", depot, directory, as_json=as_json)
+    _send(
+        file,
+        path,
+        Container.append,
+        "appended to",
+        depot,
+        directory,
+        data_directory,
+        as_json=as_json,
+    )
 
 
 def _send(
@@ -172,6 +207,7 @@ def _send(
     done: str,
     depot: str | None,
     directory: Path | None,
+    data_directory: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -184,7 +220,9 @@ def _send(
     sent = 0
     try:
         with (
-            entrepot.open(depot_name(depot), directory=directory) as opened,
+            entrepot.open(
+                depot_name(depot), directory=directory, data_directory=data_directory
+            ) as opened,
             progress(of_bytes=True, hidden=as_json) as bar,
         ):
             task = bar.add_task(file.name, total=total)
@@ -197,7 +235,8 @@ def _send(
                     bar.update(task, completed=sent)
                     yield piece
 
-            store(opened.container(name), inner, pieces())
+            with hinting(f"{path.rstrip('/')}/ puts it into the directory", ConflictError):
+                store(opened.container(name), inner, pieces())
     finally:
         if file != STDIO:
             source.close()
@@ -219,6 +258,7 @@ def rm(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove an object with its attributes, or a directory: a table, for instance."""
@@ -226,9 +266,11 @@ def rm(
         raise LimitError(
             f"{path!r} names a container", f"entrepot container rm-container {path.strip('/')}"
         )
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         container, inner = _existing(opened, path)
-        with hinting(typed(f"container ls {container.name} -r", opened.name, directory)):
+        with hinting(
+            typed(f"container ls {container.name} -r", opened.name, directory, data_directory)
+        ):
             if recursive:
                 container.info(inner)
             try:
@@ -246,12 +288,15 @@ def mkdir(
     path: PathArgument,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a directory, and those above it."""
     _object(path)
     name, _, inner = path.strip("/").partition("/")
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         opened.container(name).make_directory(inner)
     if as_json:
         emit({"made": path})
@@ -263,10 +308,13 @@ def create(
     name: NameArgument,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a container; what is put into one makes it by itself."""
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         opened.create_container(name)
     if as_json:
         emit({"made": name})
@@ -279,10 +327,11 @@ def rm_container(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove a container with all tables, streams and objects in it."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         check_data(opened, name)
         if "/" in name.strip("/"):
             raise NotFoundError(f"{name!r} is no container", f"entrepot container rm -r {name}")

@@ -12,9 +12,11 @@ from rich.text import Text
 
 from entrepot import places, settings
 from entrepot.cli.options import (
+    DataDirectoryOption,
     DepotOption,
     DirectoryOption,
     JsonOption,
+    data_root,
     depot_name,
     locate,
     open_existing,
@@ -36,17 +38,18 @@ USED_SHARE_MAX = 0.95
 def command(
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look for problems: owners, pins, limbo, readers, a stopped lock holder, space.
 
     Exit status 1 when there are any.
     """
-    if depot is None and not any(locate(depot_name(None), directory)):
-        _look_around(depot_name(None), directory, as_json=as_json)
+    if depot is None and not any(locate(depot_name(None), directory, data_directory)):
+        _look_around(depot_name(None), directory, data_directory, as_json=as_json)
         return
     try:
-        with open_existing(depot, directory) as opened:
+        with open_existing(depot, directory, data_directory) as opened:
             opened.spaces()  # opens what is on disk too, so that it is checked
             diagnosis = opened.diagnose()
             sessions = opened.sessions()
@@ -54,7 +57,7 @@ def command(
     except EntrepotError as error:
         name = depot_name(depot)
         is_damage = isinstance(error, (CorruptError, FormatError))
-        advice = _advise(error, name, directory) if is_damage else error.hint
+        advice = _advise(error, name, directory, data_directory) if is_damage else error.hint
         if as_json:
             problems = [error.message]
             emit({"depot": name, "sound": False, "problems": problems, "advice": advice})
@@ -66,7 +69,7 @@ def command(
     problems = [*diagnosis.problems, *_judge(diagnosis, sessions, statistics)]
     advice = ""
     if diagnosis.problems:
-        again = typed("rm --all", statistics.name, directory)
+        again = typed("rm --all", statistics.name, directory, data_directory)
         advice = f"this is a defect, please report it; copy what you need, then begin anew: {again}"
     if as_json:
         emit(
@@ -88,13 +91,15 @@ def command(
         raise typer.Exit(1)
 
 
-def _look_around(name: str, directory: Path | None, *, as_json: bool) -> None:
+def _look_around(
+    name: str, directory: Path | None, data_directory: Path | None, *, as_json: bool
+) -> None:
     """Tell whether a depot can be made, where there is none yet; make nothing."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         root = places.choose_root(directory, name, None)
     problems = [str(warning.message) for warning in told]
-    roots = {"memory": root, "durable data": settings.data_root()}
+    roots = {"memory": root, "durable data": data_root(data_directory)}
     problems += [problem for path in roots.values() for problem in _judge_place(path)]
     if as_json:
         emit({"depot": name, "sound": not problems, "problems": problems, "places": roots})
@@ -143,9 +148,11 @@ def _existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if os.path.lexists(place))
 
 
-def _advise(error: EntrepotError, name: str, directory: Path | None) -> str:
+def _advise(
+    error: EntrepotError, name: str, directory: Path | None, data_directory: Path | None
+) -> str:
     """Return what to do about damage: what is lost, and the command that clears it away."""
-    _, durable = locate(name, directory)
+    _, durable = locate(name, directory, data_directory)
     first = "use the entrepot that made it, or " if isinstance(error, FormatError) else ""
     if durable is not None and str(durable) in error.message:
         first = first or f"bring {durable} back from a copy, or "
@@ -154,7 +161,7 @@ def _advise(error: EntrepotError, name: str, directory: Path | None) -> str:
         lost, command = "what is in memory (this keeps what is on disk)", "rm --all --keep"
     else:
         lost, command = "what was in it", "rm --all"
-    return f"{first}give up {lost}: {typed(command, name, directory)}"
+    return f"{first}give up {lost}: {typed(command, name, directory, data_directory)}"
 
 
 def _show_damage(out: Console, name: str, error: EntrepotError, advice: str) -> None:

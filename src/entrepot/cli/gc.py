@@ -4,7 +4,13 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.options import (
+    DataDirectoryOption,
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    open_existing,
+)
 from entrepot.cli.present import console, count, emit, facts, size
 
 __all__ = ["command"]
@@ -16,6 +22,7 @@ def command(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Give back what dead processes held: memory, pins, claims, readers.
@@ -23,7 +30,7 @@ def command(
     Every process that opens a depot does so now and then; this does it now. Memory that is
     given back to the system costs the next put of its size again what fresh memory costs.
     """
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         done = opened.collect(trim=trim)
     if as_json:
         emit(done)

@@ -9,7 +9,13 @@ from rich.text import Text
 
 from entrepot import Depot
 from entrepot.cli.files import write_bytes, write_file
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.options import (
+    DataDirectoryOption,
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    open_existing,
+)
 from entrepot.cli.present import console, emit, readable, size
 from entrepot.cli.targets import SpaceTarget, Target, VariableTarget, resolve
 from entrepot.errors import NotFoundError, TypeMismatchError
@@ -46,6 +52,7 @@ def command(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print a value in a readable form, or write it to a file.
@@ -54,7 +61,7 @@ def command(
     """
     if out == STDOUT and as_json:
         raise typer.BadParameter("--json and --out - both want the standard output")
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = resolve(opened, target)
         value = _value(opened, found, fetch=fetch, timeout=timeout)
         written = None

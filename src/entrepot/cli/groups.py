@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption
+from entrepot.cli.options import DataDirectoryOption, DepotOption, DirectoryOption, JsonOption
 from entrepot.errors import EntrepotError, UnavailableError
 
 __all__ = ["group", "printing"]
@@ -25,17 +25,23 @@ def group(
     Args:
         summary: What they are about.
         commands: By name; the first line of a function's docstring is its help.
-        alone: What is done where no command is named: alone(depot, directory, as_json). By
-            default, help is shown.
+        alone: What is done where no command is named: alone(depot, directory,
+            data_directory, as_json). By default, help is shown.
     """
 
     def options(
         context: typer.Context,
         depot: DepotOption = None,
         directory: DirectoryOption = None,
+        data_directory: DataDirectoryOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        given = {"depot": depot, "directory": directory, "as_json": as_json}
+        given = {
+            "depot": depot,
+            "directory": directory,
+            "data_directory": data_directory,
+            "as_json": as_json,
+        }
         if context.invoked_subcommand is not None:
             context.default_map = dict.fromkeys(commands, given)
         elif alone is not None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from entrepot.cli.files import system_errors
 from entrepot.cli.present import counted, progress
@@ -24,7 +28,10 @@ if TYPE_CHECKING:
     from entrepot.engine.protocol import Transaction
     from entrepot.layers.tables import Table
 
-__all__ = ["Done", "Wanted", "import_file"]
+__all__ = ["STDIN", "Done", "Wanted", "import_file"]
+
+STDIN: Final = Path("-")
+_PIECE_BYTES: Final = 1 << 20
 
 _FATAL = (DiskFullError, OutOfMemoryError, UnavailableError)
 """Errors that are not the fault of a row."""
@@ -64,7 +71,7 @@ def import_file(table: Table, file: Path, wanted: Wanted, *, hidden: bool) -> Do
             the batches before that row's are stored, and nothing of its own.
         NotFoundError, AccessDeniedError: There is no such file, or it may not be read.
     """
-    with system_errors(file), file.open("rb") as opened:
+    with system_errors(file), _opened(file, wanted.form) as opened:
         reader = reader_of(opened, file, wanted.form, text_only=wanted.text_only)
         key_of = key_maker(wanted.key, file, reader.columns)
         work = _Import(table, file, wanted, key_of)
@@ -76,6 +83,22 @@ def import_file(table: Table, file: Path, wanted: Wanted, *, hidden: bool) -> Do
                     bar.update(task, completed=reader.position())
             work.flush()
     return work.done
+
+
+@contextlib.contextmanager
+def _opened(file: Path, form: Form) -> Generator[BinaryIO]:
+    """Open a file, or the standard input; of a pipe, CSV and Parquet want a copy to go back in."""
+    with contextlib.ExitStack() as stack:
+        source: BinaryIO = (
+            sys.stdin.buffer if file == STDIN else stack.enter_context(file.open("rb"))
+        )
+        if form is not Form.JSONL and not source.seekable():
+            copy = stack.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(source, copy, _PIECE_BYTES)
+            copy.seek(0)
+            yield copy
+        else:
+            yield source
 
 
 class _Import:

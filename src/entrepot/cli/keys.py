@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import entrepot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption
+from entrepot.cli.options import (
+    DataDirectoryOption,
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    open_existing,
+)
 from entrepot.cli.present import console, emit, facts, row, table
 from entrepot.layers import access
 
@@ -44,15 +49,7 @@ def command(
     label: Annotated[str, typer.Option(help="With add: whose it is, or what for.")] = "",
     depot: DepotOption = None,
     directory: DirectoryOption = None,
-    data_directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            "--data-directory",
-            metavar="DIR",
-            help="Where depots live on disk; else $ENTREPOT_DATA.",
-        ),
-    ] = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add, list and remove access keys.
@@ -66,7 +63,11 @@ def command(
         raise typer.BadParameter("say what it is good for: --container NAME=rw (or =r), or --all")
     if verb is not Verb.ADD and (container or everything or label):
         raise typer.BadParameter("--container, --all and --label go with add")
-    with entrepot.open(depot, directory=directory, data_directory=data_directory) as opened:
+    with (
+        entrepot.open(depot, directory=directory, data_directory=data_directory)
+        if verb is Verb.ADD
+        else open_existing(depot, directory, data_directory)
+    ) as opened:
         engine = opened.attached.durable().engine
         if verb is Verb.ADD:
             rights = dict(_right(text) for text in container or [])

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from entrepot import Depot
 
 __all__ = [
+    "DataDirectoryOption",
     "DepotOption",
     "DirectoryOption",
     "FreshDepotOption",
     "JsonOption",
     "check_data",
+    "data_root",
     "depot_name",
     "hinting",
     "known_depots",
@@ -62,6 +64,16 @@ DirectoryOption = Annotated[
         show_default=False,
     ),
 ]
+DataDirectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        "--data-directory",
+        metavar="DIR",
+        help="Where depots live on disk; else $ENTREPOT_DATA, else in ~/.local/share.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -70,20 +82,26 @@ def depot_name(name: str | None) -> str:
     return name or os.environ.get("ENTREPOT_DEPOT") or "default"
 
 
-def known_depots(directory: Path | None) -> list[str]:
+def data_root(data_directory: Path | None) -> Path:
+    """Return where depots live on disk, as `--data-dir` says it."""
+    return settings.data_root() if data_directory is None else data_directory.absolute()
+
+
+def known_depots(directory: Path | None, data_directory: Path | None = None) -> list[str]:
     """Return the names of the depots in memory, and of those that a reboot left on disk."""
-    roots = [*places.memory_roots(directory), settings.data_root()]
-    return sorted({name for root in roots for name in places.depot_names(root)})
+    return entrepot.names(directory=directory, data_directory=data_directory)
 
 
-def locate(name: str, directory: Path | None) -> tuple[list[Path], Path | None]:
+def locate(
+    name: str, directory: Path | None, data_directory: Path | None = None
+) -> tuple[list[Path], Path | None]:
     """Return where a depot lies, sound or damaged: in memory, and on disk.
 
     A directory that is empty, or has nothing of a depot, is none.
     """
     name = places.check_depot_name(name)
     volatile = [root / name for root in places.memory_roots(directory)]
-    durable = settings.data_root() / name
+    durable = data_root(data_directory) / name
     return [path for path in volatile if _is_depot(path)], durable if _is_depot(durable) else None
 
 
@@ -94,9 +112,11 @@ def _is_depot(path: Path) -> bool:
         return False
 
 
-def no_depot(name: str, directory: Path | None) -> NotFoundError:
+def no_depot(
+    name: str, directory: Path | None, data_directory: Path | None = None
+) -> NotFoundError:
     """Return the error that says what there is instead, and how a depot begins and ends."""
-    known = known_depots(directory)
+    known = known_depots(directory, data_directory)
     if known:
         hint = f"there {'are' if len(known) > 1 else 'is'}: {', '.join(known)}"
     else:
@@ -109,13 +129,20 @@ def no_depot(name: str, directory: Path | None) -> NotFoundError:
     return NotFoundError(f"there is no depot {name!r} in {where}", hint)
 
 
-def typed(command: str, name: str, directory: Path | None) -> str:
+def typed(
+    command: str, name: str, directory: Path | None, data_directory: Path | None = None
+) -> str:
     """Return a command for this depot as a person would type it."""
     words = f"entrepot {command} --depot {name}"
-    return words if directory is None else f"{words} --directory {shlex.quote(str(directory))}"
+    for option, path in (("--directory", directory), ("--data-dir", data_directory)):
+        if path is not None:
+            words += f" {option} {shlex.quote(str(path))}"
+    return words
 
 
-def open_existing(name: str | None, directory: Path | None) -> Depot:
+def open_existing(
+    name: str | None, directory: Path | None, data_directory: Path | None = None
+) -> Depot:
     """Open a depot that exists: a mistyped name must not make an empty one.
 
     Raises:
@@ -123,11 +150,12 @@ def open_existing(name: str | None, directory: Path | None) -> Depot:
         CorruptError: Files of it are lost.
     """
     wanted = depot_name(name)
-    if wanted not in known_depots(directory) and not locate(wanted, directory)[0]:
-        raise no_depot(wanted, directory)
-    for path in locate(wanted, directory)[0]:
+    volatile, _ = locate(wanted, directory, data_directory)
+    if wanted not in known_depots(directory, data_directory) and not volatile:
+        raise no_depot(wanted, directory, data_directory)
+    for path in volatile:
         places.check_whole(path)
-    return entrepot.open(wanted, directory=directory)
+    return entrepot.open(wanted, directory=directory, data_directory=data_directory)
 
 
 def check_data(depot: Depot, name: str) -> None:

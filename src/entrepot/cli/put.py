@@ -12,7 +12,13 @@ from rich.text import Text
 
 import entrepot
 from entrepot.cli.files import read_file
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, depot_name
+from entrepot.cli.options import (
+    DataDirectoryOption,
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    depot_name,
+)
 from entrepot.cli.present import console, duration, emit, size
 from entrepot.errors import TypeMismatchError
 
@@ -51,6 +57,7 @@ def command(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put a file or a literal into a depot; the depot is made if it is not there."""
@@ -61,7 +68,9 @@ def command(
     if space is not None and name is not None:
         raise typer.BadParameter("--name is for objects; a value of a space has none")
     content = _literal(value) if value is not None else _content(file or STDIN)
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         began = time.perf_counter()
         document: dict[str, Any]
         if space is not None and variable is not None:

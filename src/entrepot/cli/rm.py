@@ -10,6 +10,7 @@ from rich.text import Text
 
 from entrepot import Depot, attachment, places
 from entrepot.cli.options import (
+    DataDirectoryOption,
     DepotOption,
     DirectoryOption,
     JsonOption,
@@ -55,6 +56,7 @@ def command(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove objects, names, spaces and variables, or with --all a depot.
@@ -67,13 +69,13 @@ def command(
     if everything and depot is None:
         raise typer.BadParameter("--all goes with the name of the depot: --all --depot NAME")
     if everything and depot is not None:
-        removed = [_remove_depot(depot, directory, keep=keep)]
+        removed = [_remove_depot(depot, directory, data_directory, keep=keep)]
     else:
-        with open_existing(depot, directory) as opened:
+        with open_existing(depot, directory, data_directory) as opened:
             found = [(text, _checked(opened, text)) for text in dict.fromkeys(targets or [])]
             removed = [_remove(opened, text, target, keep, force) for text, target in found]
         if not opened.path.exists():
-            removed[-1]["note"] += f"; nothing is left in depot {opened.name!r}: it is gone"
+            removed[-1]["note"] += _what_is_left(opened)
     if as_json:
         emit(removed)
     else:
@@ -82,17 +84,26 @@ def command(
             console().print(said.append(entry["note"]))
 
 
-def _remove_depot(name: str, directory: Path | None, *, keep: bool) -> dict[str, Any]:
+def _what_is_left(depot: Depot) -> str:
+    """Say what is left of a depot whose memory tier went with its last value."""
+    if (depot.data_path / "catalog").exists():
+        return f"; nothing is left in memory, what it has on disk stays, in {depot.data_path}"
+    return f"; nothing is left in depot {depot.name!r}: it is gone"
+
+
+def _remove_depot(
+    name: str, directory: Path | None, data_directory: Path | None, *, keep: bool
+) -> dict[str, Any]:
     """Remove a depot without opening it, since it may be damaged.
 
     Raises:
         ConflictError: Its directory holds something else too.
         NotFoundError: There is nothing to remove.
     """
-    volatile, durable = locate(name, directory)
+    volatile, durable = locate(name, directory, data_directory)
     removed = [*volatile, *([durable] if durable is not None and not keep else [])]
     if not removed:
-        raise no_depot(name, directory)
+        raise no_depot(name, directory, data_directory)
     for path in removed:
         places.check_removable(path)
     if durable in removed:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import string
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -116,8 +117,11 @@ def reader_of(file: BinaryIO, path: Path, form: Form, *, text_only: bool) -> Rea
     return _CsvReader(file, path, "\t" if form is Form.TSV else ",", text_only=text_only)
 
 
-def _size_of(path: Path) -> int | None:
-    return path.stat().st_size or None  # a pipe has none
+def _size_of(file: BinaryIO) -> int | None:
+    try:
+        return os.fstat(file.fileno()).st_size or None  # a pipe has none
+    except OSError:  # it is in memory
+        return None
 
 
 # Keys.
@@ -189,7 +193,7 @@ class _CsvReader:
         self._file = file
         self._path = path
         self._separator = separator
-        self.total = _size_of(path)
+        self.total = _size_of(file)
         lines = self._lines()
         _, heading = next(lines, ("", None))
         if not heading or isinstance(heading, str):
@@ -289,7 +293,7 @@ class _JsonReader:
         self.columns: list[str] | None = None  # each row has its own
         self._file = file
         self._read = 0
-        self.total = _size_of(path)
+        self.total = _size_of(file)
 
     def position(self) -> int:
         return self._read

@@ -16,7 +16,7 @@ import typer
 
 import entrepot
 from entrepot import settings
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption
+from entrepot.cli.options import DataDirectoryOption, DepotOption, DirectoryOption, JsonOption
 from entrepot.cli.present import console, emit, facts
 from entrepot.cli.serve_http import HttpOptions, serve_http
 from entrepot.errors import EntrepotError, UnavailableError
@@ -82,15 +82,7 @@ def command(
     blob_bytes_max: Annotated[int | None, typer.Option(hidden=True)] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
-    data_directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            "--data-directory",
-            metavar="DIR",
-            help="Where depots live on disk; else $ENTREPOT_DATA.",
-        ),
-    ] = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a depot to programs that speak another protocol, until Ctrl-C.

@@ -8,7 +8,13 @@ from rich.padding import Padding
 from rich.table import Table
 
 import entrepot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.options import (
+    DataDirectoryOption,
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    open_existing,
+)
 from entrepot.cli.present import age, console, count, counted, emit, row, size, table
 from entrepot.cli.targets import open_space
 from entrepot.layers.spaces import Space, ValueInfo, VariableInfo
@@ -40,13 +46,14 @@ def command(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show spaces, and what is in them; nothing is taken, and nothing is loaded."""
     out = console()
     if delete and space is None:
         raise typer.BadParameter("name what to delete: SPACE, or SPACE VARIABLE")
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         if space is None:
             _show_spaces(out, opened, as_json=as_json)
             return

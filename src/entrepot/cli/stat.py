@@ -9,9 +9,17 @@ from rich.text import Text
 from rich.tree import Tree
 
 from entrepot import Depot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
-from entrepot.cli.present import age, console, count, emit, facts, plain, share, size
+from entrepot.cli.options import (
+    DataDirectoryOption,
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    open_existing,
+)
+from entrepot.cli.overview import Overview, at_least, overview
+from entrepot.cli.present import age, console, count, counted, emit, facts, plain, share, size
 from entrepot.cli.targets import ObjectTarget, SpaceTarget, Target, VariableTarget, resolve
+from entrepot.depot import DepotStatistics
 from entrepot.errors import NotFoundError
 
 __all__ = ["command"]
@@ -28,13 +36,15 @@ def command(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the figures of a depot, or all about one thing in it."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         if target is None:
-            document: Any = opened.statistics()
-            shown = _depot(opened)
+            found, figures = overview(opened), opened.statistics()
+            document: Any = {**asdict(figures), **_contents(opened, found)}
+            shown = _depot(opened, figures, found)
         else:
             document, shown = _thing(opened, resolve(opened, target))
         if as_json:
@@ -43,15 +53,36 @@ def command(
             console().print(shown)
 
 
-def _depot(depot: Depot) -> RenderableType:
+def _contents(depot: Depot, found: Overview) -> dict[str, Any]:
+    """How many things of each kind there are, but for objects; for JSON."""
+    spaces = depot.spaces()
+    return {
+        "variables": sum(info.variables for info in spaces),
+        "values": sum(info.values for info in spaces),
+        "containers": len(found.containers),
+        "tables": len(found.tables),
+        "streams": len(found.streams),
+        "lines": len(found.lines),
+        "more_directories": found.more_directories,
+    }
+
+
+def _depot(depot: Depot, figures: DepotStatistics, found: Overview) -> RenderableType:
     """The figures of a depot."""
-    figures = depot.statistics()
     arena = figures.arena
+    contents = _contents(depot, found)
+    in_spaces = (
+        f"{counted(contents['variables'], 'variable')}, {counted(contents['values'], 'value')}"
+    )
+    entries = sum(each["entries"] for each in found.lines)
+    in_lines = f"{count(entries)} {'entry' if entries == 1 else 'entries'}"
+    more = found.more_directories
     return facts(
         f"Depot {figures.name}",
         {
             "in": str(figures.path),
             "durable data in": str(depot.data_path),
+            "  catalog on disk": size(figures.durable_bytes),
             "memory": share(figures.memory_used, figures.memory_max),
             "  used, of at most": f"{size(figures.memory_used)} of {size(figures.memory_max)}",
             "  catalog": f"{size(figures.catalog_used)} used of {size(figures.catalog_bytes)}",
@@ -60,7 +91,11 @@ def _depot(depot: Depot) -> RenderableType:
             "  pinned": size(arena.pinned),
             "  largest free": size(arena.largest_free),
             "objects": f"{count(figures.objects)} ({count(arena.blobs)} blobs in the arena)",
-            "spaces": count(figures.spaces),
+            "spaces": f"{count(figures.spaces)} ({in_spaces})",
+            "containers": count(contents["containers"]),
+            "tables": at_least(contents["tables"], more),
+            "streams": at_least(contents["streams"], more),
+            "lines": f"{counted(contents['lines'], 'buffer')} ({in_lines})",
             "sessions": count(figures.sessions),
         },
     )

@@ -13,9 +13,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 import entrepot
+from entrepot.cli import overview
 from entrepot.cli.items import as_json as json_form
 from entrepot.cli.items import iso, moment_of
 from entrepot.cli.options import (
+    DataDirectoryOption,
     DepotOption,
     DirectoryOption,
     JsonOption,
@@ -47,30 +49,23 @@ def ls(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List streams."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         if container is not None:
             check_data(opened, container)
-        names = opened.containers() if container is None else [container.strip("/")]
-        found = [stream for name in names for stream in _streams(opened, name)]
-        infos = [(stream.name, stream.info()) for stream in found]
+        found = overview.streams(opened, overview.within(opened, container))
     if as_json:
-        emit([_document(name, info) for name, info in infos])
+        emit(found)
         return
-    title = f"{counted(len(infos), 'stream')} in depot {depot_name(depot)}"
+    title = f"{counted(len(found), 'stream')} in depot {depot_name(depot)}"
     made = table(title, "Stream", ">Shards", ">Records", ">Size", ">Kept for")
-    for name, info in infos:
-        kept = _length(info.retention_s)
-        row(made, name, count(info.shards), count(info.records), size(info.size), kept)
+    for each in found:
+        numbers = count(each["shards"]), count(each["records"]), size(each["size"])
+        row(made, each["stream"], *numbers, _length(each["retention_s"]))
     console().print(made)
-
-
-def _streams(depot: entrepot.Depot, container: str) -> Iterator[Stream]:
-    for entry in depot.container(container).list(recursive=True, only_directories=True):
-        if entry.kind == "stream":
-            yield depot.stream(f"{container}/{entry.path}")
 
 
 def _document(name: str, info: Any) -> dict[str, Any]:
@@ -96,11 +91,14 @@ def create(
     ] = "24h",
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a stream; depot and container are made."""
     retention_s = _seconds(retention)
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         made = opened.stream(path)
         made.create(shards, retention_s=retention_s)
         if as_json:
@@ -129,12 +127,13 @@ def info(
     path: PathArgument,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a stream is, and its shards."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory), always=True):
+        with hinting(typed("stream ls", opened.name, directory, data_directory), always=True):
             about, sequences = found.info(), found.sequences()
     if as_json:
         shards = [{"oldest": oldest, "next": behind} for oldest, behind in sequences]
@@ -176,12 +175,16 @@ def append(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Append a record, or the lines of the standard input as they come."""
     with (
-        open_existing(depot, directory) as opened,
-        hinting(typed(f"stream create {path} --shards N", opened.name, directory), always=True),
+        open_existing(depot, directory, data_directory) as opened,
+        hinting(
+            typed(f"stream create {path} --shards N", opened.name, directory, data_directory),
+            always=True,
+        ),
     ):
         stream = _existing(opened, path)
         if data is not None:
@@ -239,13 +242,14 @@ def tail(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Print records, and those that come."""
     where = _since(since or ("latest" if follow else "earliest"))
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         stream = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory), always=True):
+        with hinting(typed("stream ls", opened.name, directory, data_directory), always=True):
             if isinstance(where, int) and shard is None and stream.info().shards > 1:
                 raise typer.BadParameter("a number is one of a shard: --shard N says which")
             shards = None if shard is None else [shard]
@@ -315,12 +319,13 @@ def resize(
     shards: Annotated[int, typer.Argument(metavar="SHARDS", min=1, help="How many it has then.")],
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add shards to a stream; the shard of a key changes with that."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory), always=True):
+        with hinting(typed("stream ls", opened.name, directory, data_directory), always=True):
             found.resize(shards)
             if as_json:
                 emit(_document(found.name, found.info()))
@@ -332,12 +337,13 @@ def groups(
     path: PathArgument,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List consumer groups, and how far they are behind."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory), always=True):
+        with hinting(typed("stream ls", opened.name, directory, data_directory), always=True):
             there, sequences = found.groups(), found.sequences()
     behind = {
         group.group: sum(
@@ -361,12 +367,13 @@ def rm(
     path: PathArgument,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove a stream with all its records."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("stream ls", opened.name, directory), always=True):
+        with hinting(typed("stream ls", opened.name, directory, data_directory), always=True):
             found.delete()
     if as_json:
         emit({"removed": found.name})

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -11,10 +10,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 import entrepot
-from entrepot.cli import imports, items
+from entrepot.cli import imports, items, overview
 from entrepot.cli.files import replacing, system_errors
 from entrepot.cli.items import as_text, exact_rows, item_json, names_of
 from entrepot.cli.options import (
+    DataDirectoryOption,
     DepotOption,
     DirectoryOption,
     JsonOption,
@@ -37,7 +37,7 @@ from entrepot.cli.present import (
 )
 from entrepot.cli.row_files import Form, form_of, write_rows
 from entrepot.errors import ConditionError, NotFoundError
-from entrepot.layers.tables import Range, Table
+from entrepot.layers.tables import Table
 
 __all__ = ["COMMANDS"]
 
@@ -77,35 +77,24 @@ def ls(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List tables: directories whose entries have attributes."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         if container is not None:
             check_data(opened, container)
-        names = opened.containers() if container is None else [container.strip("/")]
-        found = [info for name in names for info in _tables(opened, name)]
+        found = overview.tables(overview.within(opened, container))
     if as_json:
         emit(found)
         return
     made = table(f"{counted(len(found), 'table')} in depot {depot_name(depot)}", "Table", ">Items")
     for info in found:
-        row(made, info["table"], count(info["items"]) + ("+" if info["more"] else ""))
+        row(made, info["table"], overview.at_least(info["items"], info["more"]))
     if any(info["more"] for info in found):
         made.caption = "`entrepot table count` counts them all"
         made.min_width = len(made.caption)
     console().print(made)
-
-
-def _tables(depot: entrepot.Depot, container: str) -> Iterator[dict[str, Any]]:
-    directories = depot.container(container).list(recursive=True, only_directories=True)
-    paths = ["", *(entry.path for entry in directories if entry.kind == "directory")]
-    for path in paths:
-        found = depot.table(f"{container}/{path}")
-        page = found.page(found.plan("", None, Range(), None, {}))
-        number = sum(1 for _, attributes in page.rows if attributes)
-        if number:
-            yield {"table": found.name, "items": number, "more": page.behind is not None}
 
 
 def get(
@@ -114,12 +103,13 @@ def get(
     names: NamesOption = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print an item."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed(f"table scan {path}", opened.name, directory)):
+        with hinting(typed(f"table scan {path}", opened.name, directory, data_directory)):
             attributes = found.get_exact(key, names_of(names))
     if as_json:
         sys.stdout.write(item_json(key, attributes) + "\n")
@@ -164,13 +154,16 @@ def put(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
 ) -> None:
     """Store an item in place of what it was; depot, container and table are made."""
     if (item is None) == (not values):
         raise typer.BadParameter("give NAME=VALUE, or --json ITEM")
     attributes = _typed(values or []) if item is None else items.item_from_json(item)
     attributes.pop(items.NAME, None)
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         opened.table(path).put(key, attributes)
     console().print(Text(f"put {path.strip('/')}/{key}"))
 
@@ -205,10 +198,13 @@ def update(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change an item by an expression, and print it."""
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         found = opened.table(path)
         with hinting("--else EXPR says what is done then", ConditionError):
             found.update(key, expression, condition=condition, otherwise=otherwise)
@@ -226,12 +222,13 @@ def rm(
     condition: IfOption = "",
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove an item; `entrepot container rm -r` removes whole tables."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        scan_it = typed(f"table scan {path}", opened.name, directory)
+        scan_it = typed(f"table scan {path}", opened.name, directory, data_directory)
         with hinting(scan_it, (NotFoundError, ConditionError)):
             found.delete(key, condition=condition)
     if as_json:
@@ -250,6 +247,7 @@ def scan(
     ] = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON lines, as `export` writes them.")
     ] = False,
@@ -258,11 +256,11 @@ def scan(
     """Print the items that pass a filter, by key."""
     if as_json and as_csv:
         raise typer.BadParameter("--json or --csv, not both")
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
         wanted = names_of(names)
         shown = limit if as_json or as_csv else (limit or SHOWN) + 1
-        with hinting(typed("table ls", opened.name, directory)):
+        with hinting(typed("table ls", opened.name, directory, data_directory)):
             rows = exact_rows(found, where, wanted, shown)
             if as_json or as_csv:
                 sys.stdout.flush()
@@ -287,6 +285,9 @@ def _grid(name: str, rows: list[tuple[str, dict[str, Any]]], limit: int) -> Grid
         row(made, key, *cells)
     if has_more:
         made.caption = f"the first {count(limit)}; --limit shows more"
+    elif not rows and "/" not in name.strip("/"):  # that of a container's root
+        made.caption = f"`entrepot table ls {name.strip('/')}` lists the tables beneath"
+        made.min_width = len(made.caption)
     return made
 
 
@@ -295,12 +296,13 @@ def count_items(
     where: WhereOption = "",
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print how many items pass a filter."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
-        with hinting(typed("table ls", opened.name, directory)):
+        with hinting(typed("table ls", opened.name, directory, data_directory)):
             number = found.count(where)
     if as_json:
         emit({"table": found.name, "items": number})
@@ -310,7 +312,9 @@ def count_items(
 
 def import_file(
     path: PathArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv .tsv .jsonl .parquet")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help=".csv .tsv .jsonl .parquet; - is stdin.")
+    ],
     key: Annotated[
         str | None,
         typer.Option(
@@ -333,6 +337,7 @@ def import_file(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Store the rows of a file as items; depot, container and table are made.
@@ -343,8 +348,11 @@ def import_file(
     began = time.perf_counter()
     wanted = imports.Wanted(key, form_of(file, form), batch, text_only, skip_bad)
     with system_errors(file):
-        file.stat()  # or an error would leave an empty depot
-    with entrepot.open(depot_name(depot), directory=directory) as opened:
+        if file != imports.STDIN:
+            file.stat()  # or an error would leave an empty depot
+    with entrepot.open(
+        depot_name(depot), directory=directory, data_directory=data_directory
+    ) as opened:
         found = opened.table(path)
         done = imports.import_file(found, file, wanted, hidden=as_json)
     seconds = time.perf_counter() - began
@@ -376,6 +384,7 @@ def export_file(
     form: FormOption = None,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write items to a file, which `import` reads again; CSV does not keep all types."""
@@ -383,11 +392,11 @@ def export_file(
     if file == STDOUT and as_json:
         raise typer.BadParameter("--json says what was written; with - that is stdout's")
     began = time.perf_counter()
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         found = _existing(opened, path)
         wanted = names_of(names)
         with (
-            hinting(typed("table ls", opened.name, directory)),
+            hinting(typed("table ls", opened.name, directory, data_directory)),
             progress(of_bytes=False, hidden=as_json) as bar,
         ):
             total = None if bar.disable else found.count(where)

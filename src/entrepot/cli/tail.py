@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from entrepot.cli.options import DepotOption, DirectoryOption, open_existing
+from entrepot.cli.options import DataDirectoryOption, DepotOption, DirectoryOption, open_existing
 from entrepot.cli.present import console
 from entrepot.errors import NotFoundError
 from entrepot.layers.lines import LINE, Entry, Lines
@@ -31,10 +31,11 @@ def command(
     ] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Print the last lines that programs wrote to a buffer, and those that come."""
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         known = opened.list_lines()
         if name not in known:
             hint = f"there are: {', '.join(known)}" if known else "depot.lines(NAME) makes some"

@@ -81,13 +81,7 @@ def resolve(depot: Depot, text: str) -> Target:
             return target
     if variables:
         return variables[0]
-    hint = "`entrepot ls` lists what there is"
-    container = text.partition("/")[0]
-    if container in depot.containers():
-        hint = (
-            f"{container!r} is a container: `entrepot container ls {container}` lists what is in "
-            "it, and `table`, `stream` and `container` have commands of their own"
-        )
+    hint = _elsewhere(depot, text) or "`entrepot ls` lists what there is"
     raise NotFoundError(f"nothing in depot {depot.name!r} is called {text!r}", hint)
 
 
@@ -104,9 +98,8 @@ def open_space(depot: Depot, name: str) -> Space:
             raise NotFoundError(
                 f"{name!r} is an object, not a space", f"`entrepot stat {name}` tells about it"
             ) from None
-        raise NotFoundError(
-            f"there is no space {name!r} in depot {depot.name!r}", "`entrepot spaces` lists them"
-        ) from None
+        hint = _elsewhere(depot, name) or "`entrepot spaces` lists them"
+        raise NotFoundError(f"there is no space {name!r} in depot {depot.name!r}", hint) from None
 
 
 def require_variable(depot: Depot, target: VariableTarget) -> None:
@@ -122,10 +115,27 @@ def require_variable(depot: Depot, target: VariableTarget) -> None:
         )
 
 
+def _elsewhere(depot: Depot, text: str) -> str | None:
+    """Say by which commands one gets at what is neither an object nor a space."""
+    container = text.partition("/")[0]
+    if container in depot.containers():
+        return (
+            f"{container!r} is a container: `entrepot container ls {container}` lists what is in "
+            "it, and `table`, `stream` and `container` have commands of their own"
+        )
+    spaces = {info.name for info in depot.spaces()}
+    for space, variable in _splits(text):
+        if space in spaces:
+            return f"`entrepot spaces {space} {variable}` shows the values of a variable"
+    if text in depot.list_lines():
+        return f"{text!r} is a buffer of lines: `entrepot tail {text}` prints them"
+    return None
+
+
 def _as_id(depot: Depot, text: str) -> ObjectTarget | None:
     """Read 16 hex digits as the id of an object that exists."""
     digits = ID_PATTERN.fullmatch(text)
-    if digits is None:
+    if digits is None or not int(digits[1], 16):
         return None
     key = ObjectId.parse(digits[1].lower())
     return ObjectTarget(key, None) if depot.objects.exists(key) else None

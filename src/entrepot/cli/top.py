@@ -11,7 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from entrepot import Depot
-from entrepot.cli.options import DepotOption, DirectoryOption, JsonOption, open_existing
+from entrepot.cli.options import (
+    DataDirectoryOption,
+    DepotOption,
+    DirectoryOption,
+    JsonOption,
+    open_existing,
+)
 from entrepot.cli.present import console, count, emit, row, share, size, table
 from entrepot.cli.processes import processes
 from entrepot.depot import DepotStatistics, SessionInfo
@@ -44,6 +50,7 @@ def command(
     once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,
     depot: DepotOption = None,
     directory: DirectoryOption = None,
+    data_directory: DataDirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Watch memory, processes and spaces live; Ctrl-C ends it.
@@ -51,7 +58,7 @@ def command(
     Into a pipe, and as JSON, it prints one frame.
     """
     out = console()
-    with open_existing(depot, directory) as opened:
+    with open_existing(depot, directory, data_directory) as opened:
         frame = Frame.of(opened)
         if as_json:
             emit(_document(frame))

@@ -31,8 +31,12 @@ def test_every_command_has_help_and_the_options_that_all_have(name: str, monkeyp
     monkeypatch.setenv("COLUMNS", "120")
     result = CliRunner().invoke(application([name]), [name, "--help"])
     assert result.exit_code == 0
-    # What `run` and `worker` print is the program's.
-    for option in ("--depot", "--directory", "--json")[: 2 if name in ("run", "worker") else 3]:
+    options = {"--depot", "--directory", "--data-dir", "--json"}
+    if name in ("run", "worker"):
+        options -= {"--json"}  # what they print is the program's
+    if name in ("demo", "bench"):
+        options -= {"--data-dir"}  # all that they use is in memory
+    for option in options:
         assert option in result.output
 
 
@@ -47,7 +51,7 @@ def test_every_command_of_a_group_has_help_and_the_options_that_all_have(
     words = [group, name, "-h"]
     result = CliRunner().invoke(application(words), words)
     assert result.exit_code == 0
-    for option in ("--depot", "--directory", "--json"):
+    for option in ("--depot", "--directory", "--data-dir", "--json"):
         assert option in result.output
     listed = CliRunner().invoke(application([group]), [group, "--help"]).output
     assert f" {name} " in listed

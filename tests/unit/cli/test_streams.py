@@ -35,7 +35,7 @@ def test_a_stream_is_made_with_its_shards_and_its_retention(run: Run) -> None:
     assert "made users/clicks: 3 shards, kept for 36 h" in said
     found = run("stream", "create", "users/logs", "--json").document
     assert (found["shards"], found["retention_s"]) == (1, 86400)
-    assert "'clicks'" in run("stream", "create", "users/clicks", status=1).err
+    assert "'users/clicks'" in run("stream", "create", "users/clicks", status=1).err
     with entrepot.open() as depot:
         assert depot.stream("users/clicks").info().retention_s == 36 * 3600
 
@@ -226,7 +226,7 @@ def test_a_stream_that_is_not_there_is_said_with_a_next_step(
     depot: entrepot.Depot, clicks: entrepot.Stream, run: Run, words: list[str]
 ) -> None:
     said = run("stream", *words, status=1).err
-    assert "there is no stream 'nope'" in said
+    assert "there is no stream 'users/nope'" in said
     assert "entrepot stream " in said
     words[1] = "nope/s"
     said = run("stream", *words, status=1).err

@@ -90,6 +90,9 @@ def test_tables_are_listed_and_what_is_none_is_not(
         ("users/deep/er", 1),
         ("users/people", 2),
     ]
+    found = run("table", "ls", "/users/deep/", "--json").document
+    assert [each["table"] for each in found] == ["users/deep/er"]
+    assert run("table", "ls", "users/dee", "--json").document == []
 
 
 def test_a_large_table_is_not_counted_to_its_end_to_be_listed(

@@ -167,7 +167,10 @@ def _parse(text: str, start: str) -> object:
         if token.type == "$END":
             raise _wrong(text, len(text), "something is missing at the end") from error
         position: int = error.pos_in_stream or 0
-        raise _wrong(text, position, f"{str(token)!r} is not expected there") from error
+        what = f"{str(token)!r} is not expected there"
+        if text.startswith("=", position) and start == "condition":
+            what += ": == compares"
+        raise _wrong(text, position, what) from error
     except lark.exceptions.UnexpectedCharacters as error:
         position = error.pos_in_stream
         what = f"{text[position]!r} is not expected there"

@@ -489,7 +489,7 @@ def _checked(id: object) -> int:
     if isinstance(id, bool) or not isinstance(id, int):
         raise TypeMismatchError(
             f"object id is {id!r}, a {type(id).__name__}",
-            "give what put() returned, or ObjectId.parse(text)",
+            "give what put() returned, or ObjectId.parse(text); get(name=TEXT) takes a name",
         )
     if not 0 <= id <= ID_MAX:
         raise LimitError(f"object id is {id}, it must be from 0 to {ID_MAX}")

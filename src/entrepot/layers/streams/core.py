@@ -155,7 +155,7 @@ def create_stream(
     found = entries.find_entry(tx, container, path)
     if found is not None:
         what = "a stream" if found.kind == STREAM else "an entry"
-        raise ExistsError(f"there is {what} {path.whole!r} already")
+        raise ExistsError(f"there is {what} {_named(tx, container, path)} already")
     numbers = iter(inodes)
     entry = Entry(STREAM, next(numbers), now_ns, now_ns)
     entries.make_directories(tx, container, path.directory, numbers, now_ns)
@@ -188,13 +188,20 @@ def get_stream(tx: Transaction, container: int, path: Path) -> tuple[int, Stream
     entry = entries.find_entry(tx, container, path) if path.name else None
     if entry is None:
         raise NotFoundError(
-            f"there is no stream {path.whole!r}", "depot.stream(PATH, shards=N) makes one"
+            f"there is no stream {_named(tx, container, path)}",
+            "depot.stream(PATH, shards=N) makes one",
         )
     if entry.kind != STREAM:
-        raise NotAStreamError(f"{path.whole!r} is no stream")
+        raise NotAStreamError(f"{_named(tx, container, path)} is no stream")
     raw = tx.get(STREAM_KEY.int(entry.inode))
     assert raw is not None, "a stream's entry and its record are made together"
     return entry.inode, _decode_stream(raw)
+
+
+def _named(tx: Transaction, container: int, path: Path) -> str:
+    """Return a path as its user wrote it, container included: for messages."""
+    names = (each.name for each in entries.list_containers(tx) if each.id == container)
+    return repr("/".join([*names, path.whole]))
 
 
 def describe(tx: Transaction, container: str, path: Path) -> StreamRecord:
@@ -221,7 +228,8 @@ def resize_stream(
     inode, stream = get_stream(tx, container, path)
     if shards < stream.shards:
         raise LimitError(
-            f"the stream {path.whole!r} has {stream.shards} shards, and {shards} are asked for",
+            f"the stream {_named(tx, container, path)} has {stream.shards} shards, "
+            f"and {shards} are asked for",
             "shards can only be added",
         )
     for shard in range(stream.shards, shards):
