@@ -647,6 +647,29 @@ def test_objects_are_listed_by_their_types(raw: Raw) -> None:
     assert listed("*", limit=1 << 63) == {*made, blob}
 
 
+@pytest.mark.parametrize("name", ["list_data", "list_name"])
+def test_an_exponential_pattern_holds_up_nobody(raw: Raw, other: Raw, name: str) -> None:
+    pytest.importorskip("re2", reason="pip install 'entrepot[serve]'")
+    text = "a" * 2900 + "!"
+    id = raw.make(text)
+    raw.call("persist", id=id)
+    raw.call("put_name", object_id=id, name=text)
+    for pattern in ("(a|aa)+$", "((a|aa)+)+$", "(.*a){900}.*b"):
+        raw.send({"type": f"{name}_request", "pattern": pattern, "regex": True, "limit": 9})
+        assert other.call("exists", id=id) == {"exists": True}
+        reply = raw.reply()
+        assert not reply.get("content")
+        assert not reply.get("names")
+    for pattern in ("(?=a)a", "a" * 5000, "(?:(?:a{1000}){1000}){1000}"):
+        assert raw.code(name, pattern=pattern, regex=True, limit=9) == 1
+    assert raw.code(name, pattern="*" * 5000, limit=9) == 1
+    assert other.call("exists", id=id) == {"exists": True}
+
+
+def test_a_type_name_of_no_reasonable_length_is_refused(raw: Raw) -> None:
+    assert raw.code("create_data", content={"typename": "a" * 20_000, "instance_id": 0}) == 21
+
+
 def test_labels_persistence_copies_and_moves_are_answered(raw: Raw) -> None:
     id, blob = raw.make(x=1), raw.create(b"x")
     assert raw.call("label", id=id, keys=["lk", "m"], values=["lv", "w"]) == {}

@@ -27,7 +27,7 @@ from entrepot.errors import (
 from entrepot.layers import values
 from entrepot.layers.objects import Assembly, Leaf, Node
 from entrepot.layers.objects.assembly import BlobDraft, Loan, Marks, Snapshot
-from entrepot.layers.patterns import matcher
+from entrepot.layers.patterns import Matcher, matcher
 from entrepot.layers.tier import load
 from entrepot.vineyard._errors import (
     ConnectionErrorException,
@@ -94,6 +94,7 @@ class LocalStore(LocalStreams):
         endpoint: str | None = None,
         limit: int | None = None,
         rpc_endpoint: str = NO_ENDPOINT,
+        matcher: Matcher = matcher,
     ) -> None:
         """Take a depot, which this closes.
 
@@ -102,7 +103,9 @@ class LocalStore(LocalStreams):
             endpoint: The IPC socket that names it.
             limit: How much memory there is for blobs, if that was promised.
             rpc_endpoint: Where a server of it listens on the network.
+            matcher: What understands patterns of names and types.
         """
+        self._matcher = matcher
         self._rpc_endpoint = rpc_endpoint
         self.depot = depot
         self.endpoint = endpoint if endpoint is not None else f"depot:{depot.name}"
@@ -156,6 +159,7 @@ class LocalStore(LocalStreams):
                 endpoint=self.endpoint,
                 limit=self._limit,
                 rpc_endpoint=self._rpc_endpoint,
+                matcher=self._matcher,
             )
 
     def _check_open(self) -> None:
@@ -387,7 +391,7 @@ class LocalStore(LocalStreams):
         """As `list_metas`, by number."""
         self._check_open()
         try:
-            matches = matcher(pattern, regex=regex)
+            matches = self._matcher(pattern, regex=regex)
         except EntrepotError:
             return {}
         wanted: list[int] = []
@@ -463,10 +467,10 @@ class LocalStore(LocalStreams):
         """Return names that match, with the ids that they stand for."""
         self._check_open()
         try:
-            found = self.depot.objects.names(pattern, regex=regex, limit=max(limit, 0))
+            matches = self._matcher(pattern, regex=regex)
+            return self._assembly.names(matches, max(limit, 0))
         except EntrepotError:
             return {}
-        return {name: int(id) for name, id in found.items()}
 
     # Blobs in place.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from entrepot.gateways.vineyard.patterns import NAME_BYTES_MAX
 from entrepot.gateways.vineyard.requests import field, id_field, ids_field
 from entrepot.gateways.vineyard.session import Session
 from entrepot.vineyard._errors import (
@@ -63,6 +64,8 @@ def _made(content: Any) -> ObjectMeta:
             meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
     if not isinstance(content.get("typename", ""), str):  # pyright: ignore[reportUnknownMemberType] what a user gave
         raise MetaTreeInvalidException("the typename is no text")
+    if len(meta.get("typename", "").encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+        raise MetaTreeInvalidException(f"the typename is longer than {NAME_BYTES_MAX} bytes")
     if meta.get("typename") == BLOB:
         raise AssertionFailedException("a blob is not made by its metadata")
     return meta

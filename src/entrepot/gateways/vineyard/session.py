@@ -12,6 +12,7 @@ from typing import Any
 
 import entrepot
 from entrepot.gateways.vineyard.lending import Lender
+from entrepot.gateways.vineyard.patterns import bounded_matcher
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import (
     ConnectionErrorException,
@@ -105,7 +106,9 @@ class Instance:
 
     def welcome(self, connection: Connection) -> Session:
         """Return the session of a new client."""
-        session = Session(self, connection, LocalStore(self.depot, limit=self.limit))
+        session = Session(
+            self, connection, LocalStore(self.depot, limit=self.limit, matcher=bounded_matcher)
+        )
         with self._lock:
             self._sessions.add(session)
         return session

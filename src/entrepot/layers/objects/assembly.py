@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,7 +27,7 @@ from entrepot.arena import loans, writers
 from entrepot.arena.bulk import Draft, Ref
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import LimitError
-from entrepot.layers import values
+from entrepot.layers import names, values
 from entrepot.layers.objects import core
 from entrepot.layers.objects.core import OBJECT, object_key
 from entrepot.layers.tier import Found, Tier, open_record
@@ -379,6 +379,10 @@ class Assembly:
         begin = object_key(last) if last else b""
         items = self._engine.read(core.list_records, begin, limit)
         return [(core.as_int(OBJECT.tail(key)[0]), record) for key, record in items]
+
+    def names(self, matches: Callable[[str], bool], limit: int) -> dict[str, int]:
+        """Return up to `limit` names that match, with their ids, by name."""
+        return names.find(self._engine, matches, limit)
 
     # Marks.
 
