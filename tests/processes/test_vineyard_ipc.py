@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 import entrepot
+from entrepot import settings
 from entrepot.gateways.vineyard import Server
+from entrepot.gateways.vineyard import session as session_module
 from entrepot.gateways.vineyard.lending import Lender
 from entrepot.layers.objects.assembly import Assembly
 from support.conditions import PATIENCE_S, wait_until
@@ -746,6 +748,24 @@ def test_a_wait_for_a_name_blocks_nobody_else_and_ends(path: str, raw: Raw, othe
     waiting.close()
     other.close()  # while it waits
     wait_until(lambda: _connections(raw) == (1, 0), "the server notices that it is gone")
+
+
+def test_a_wait_for_a_blob_sleeps_until_its_bell_is_rung(
+    depot: entrepot.Depot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_SLICE_S", 10_000.0)  # nobody looks by himself
+    monkeypatch.setattr(settings, "WAIT_SLICE_S", 10_000.0)
+    server = Server(depot, ipc=tmp_path / "v.sock")
+    server.start()
+    with Raw(server.ipc_socket) as raw, Raw(server.ipc_socket) as waiting:
+        ids = [raw.create(b"body", seals=False) for _ in range(2)]
+        waiting.send({"type": "get_data_request", "id": [*ids, EMPTY], "wait": True})
+        wait_until(lambda: _connections(raw) == (2, 1), "it waits")
+        for id in ids:
+            assert waiting.is_quiet()
+            raw.call("seal", object_id=id)
+        assert set(waiting.reply()["content"]) == {f"o{id:016x}" for id in (*ids, EMPTY)}
+    server.close()
 
 
 def test_a_wait_for_objects_ends_when_all_are_there_or_the_client_is_gone(

@@ -301,6 +301,13 @@ class LocalStore(LocalStreams):
             return False
         return self._assembly.exists(id) or id in self._drafts
 
+    def await_objects(self, ids: Sequence[int], seconds: float) -> bool:
+        """Wait a while for objects and blobs; tell whether they exist. Our own drafts do."""
+        self._check_open()
+        wanted = [id for id in ids if id != EMPTY_BLOB and id not in self._drafts]
+        with vineyards_errors():
+            return self._assembly.wait(wanted, seconds)
+
     def delete(self, ids: Sequence[int], *, force: bool, deep: bool, trim: bool) -> list[int]:
         """Delete objects; what is a member of another is left, unless `force` is set.
 

@@ -19,7 +19,7 @@ from entrepot.vineyard._errors import (
     MetaTreeSubtreeNotExistsException,
     NotImplementedException,
 )
-from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, INVALID, ObjectID, text_id
+from entrepot.vineyard._ids import BLOB_BIT, INVALID, ObjectID, text_id
 from entrepot.vineyard._meta import BLOB, ObjectMeta
 from entrepot.vineyard._wire import VERSION
 
@@ -82,8 +82,8 @@ def get_data(session: Session, request: Json) -> Json:
     """Return the metadata of objects; those that do not exist are left out."""
     ids = [id for id in ids_field(request, "id") if id != INVALID]
     if field(request, "wait", bool, False):
-        for _ in session.slices():
-            if all(id == EMPTY_BLOB or session.store.exists(id) for id in ids):
+        for seconds in session.slices():
+            if session.store.await_objects(ids, seconds):
                 break
     return {"content": _trees(session, session.store.fetch(ids, buffers=False))}
 

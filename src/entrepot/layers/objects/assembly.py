@@ -11,6 +11,8 @@ memory, when it is made a member of something else.
 Keys::
 
     ("mark", id)  -> Marks: what may change of an object that is otherwise sealed
+
+Bell: the key of a blob, rung when what was written in place is sealed.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from entrepot.layers import names, values
 from entrepot.layers.objects import core
 from entrepot.layers.objects.core import OBJECT, object_key
 from entrepot.layers.tier import Found, Tier, open_record
+from entrepot.waiting import Deadline
 
 __all__ = ["BLOB_BIT", "Assembly", "BlobDraft", "Leaf", "Loan", "Marks", "Node", "Snapshot"]
 
@@ -232,7 +235,9 @@ class Assembly:
         self._bulk.seal(tx, blob.draft)
         encoded = values.Encoded(values.BYTES, b"", [blob.memory])
         record = values.bulk_record(encoded, blob.draft.ref)
-        core.put_record(tx, object_key(blob.id), record)
+        key = object_key(blob.id)
+        core.put_record(tx, key, record)
+        tx.ring(key)  # its id was known before: somebody may wait for it
 
     def _seal_and_lend(self, tx: Transaction, blob: BlobDraft) -> Loan:
         self._seal_blob(tx, blob)
@@ -373,6 +378,27 @@ class Assembly:
         if self._engine.get(object_key(id)) is not None:
             return True
         return bool(id & BLOB_BIT) and self._engine.get(object_key(id ^ BLOB_BIT)) is not None
+
+    def wait(self, ids: Iterable[int], timeout: float | None = None) -> bool:
+        """Wait until there are objects or blobs of these ids; False when `timeout` seconds passed.
+
+        Woken by who seals a blob, and by who keeps a promise (`RawBytes.keep`): no other id is
+        known to anybody before there is something. The rest is noticed by who looks again.
+        """
+        deadline = Deadline(timeout)
+        for id in ids:
+            # The bytes of a value have an id too: of what will be there, one cannot tell which.
+            bells = (
+                [object_key(id), object_key(id & ~BLOB_BIT)] if id & BLOB_BIT else [object_key(id)]
+            )
+            while True:
+                seen = self._engine.listen(bells)
+                if self.exists(id):
+                    break
+                if deadline.left() == 0:
+                    return False
+                self._engine.wait(bells, seen, deadline.left())
+        return True
 
     def find(self, last: int, limit: int) -> list[tuple[int, bytes]]:
         """Return up to `limit` (id, record) behind the id `last`, by id: blobs come last."""
