@@ -567,6 +567,32 @@ def test_several_objects_are_made_at_once_or_none(raw: Raw) -> None:
     assert (listed["type"], len(listed["content"])) == ("get_data_reply", 2)
 
 
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [
+        (5, True),
+        (0, True),
+        (INVALID, True),
+        (-3, False),
+        (1 << 64, False),
+        ("5", False),
+        (1.5, False),
+        (True, False),
+        (None, False),
+    ],
+    ids=["small", "zero", "largest", "negative", "too large", "text", "float", "bool", "null"],
+)
+def test_a_signature_is_kept_if_it_is_one(raw: Raw, given: Any, is_kept: bool) -> None:
+    content = {"typename": "my::T", "instance_id": 0, "signature": given}
+    one = raw.call("create_data", content=content)
+    many = raw.call("create_datas", num=2, contents=[content, content])
+    for id, told in zip(
+        [one["id"], *many["ids"]], [one["signature"], *many["signatures"]], strict=True
+    ):
+        assert told == (given if is_kept else id)
+        assert raw.call("get_data", id=[id])["content"][f"o{id:016x}"]["signature"] == told
+
+
 KEYS = ["", "/", "~", "a/b", "~1", "a~0/b", "ä", "\n", ".", "0", " ", "x" * 1000, "__elements_-0"]
 
 

@@ -20,7 +20,7 @@ from entrepot.vineyard._errors import (
     NotImplementedException,
 )
 from entrepot.vineyard._ids import BLOB_BIT, INVALID, ObjectID, text_id
-from entrepot.vineyard._meta import BLOB, ObjectMeta
+from entrepot.vineyard._meta import BLOB, ObjectMeta, is_signature
 from entrepot.vineyard._wire import VERSION
 
 __all__ = ["BARE", "COMMANDS"]
@@ -60,7 +60,7 @@ def _made(content: Any) -> ObjectMeta:
     for key, value in content.items():  # pyright: ignore[reportUnknownVariableType] what a user gave
         if isinstance(value, dict):
             meta.add_member(key, _member(value))  # pyright: ignore[reportUnknownArgumentType] what a user gave
-        elif key not in ("id", "signature"):
+        elif key != "id" and (key != "signature" or is_signature(value)):
             meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
     if not isinstance(content.get("typename", ""), str):  # pyright: ignore[reportUnknownMemberType] what a user gave
         raise MetaTreeInvalidException("the typename is no text")
