@@ -777,11 +777,11 @@ def test_a_wait_for_a_name_blocks_nobody_else_and_ends(path: str, raw: Raw, othe
 
 
 def test_a_wait_for_a_blob_sleeps_until_its_bell_is_rung(
-    depot: entrepot.Depot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "_SLICE_S", 10_000.0)  # nobody looks by himself
     monkeypatch.setattr(settings, "WAIT_SLICE_S", 10_000.0)
-    server = Server(depot, ipc=tmp_path / "v.sock")
+    server = Server(home.open("64M"), ipc=tmp_path / "v.sock")
     server.start()
     with Raw(server.ipc_socket) as raw, Raw(server.ipc_socket) as waiting:
         ids = [raw.create(b"body", seals=False) for _ in range(2)]
@@ -1229,6 +1229,21 @@ def test_a_blob_that_is_written_exists_for_all(raw: Raw, other: Raw) -> None:
     assert raw.call("exists", id=id) == other.call("exists", id=id) == {"exists": True}
     raw.call("drop_buffer", id=id)
     assert raw.call("exists", id=id) == other.call("exists", id=id) == {"exists": False}
+
+
+def test_a_blob_that_is_written_is_in_use_and_no_member_whoever_asks(raw: Raw, other: Raw) -> None:
+    id = raw.create(b"x", seals=False)
+    for who in (raw, other):
+        assert who.call("is_in_use", id=id) == {"is_in_use": True}
+        assert who.call("is_spilled", id=id) == {"is_spilled": False}
+        for node in ({}, {"typename": "vineyard::Blob", "instance_id": 0, "length": 1}):
+            content = {"typename": "my::T", "m": {"id": f"o{id:016x}"} | node}
+            assert who.code("create_data", content=content) == 14
+            assert who.code("create_datas", num=1, contents=[content]) == 14
+    raw.call("seal", object_id=id)
+    raw.call("release", object_id=id)
+    assert other.call("is_in_use", id=id) == {"is_in_use": False}
+    assert other.make(m={"id": f"o{id:016x}"})
 
 
 def test_objects_with_the_empty_blob_come_and_go_at_once(path: str) -> None:

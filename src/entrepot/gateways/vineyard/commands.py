@@ -18,6 +18,7 @@ from entrepot.vineyard._errors import (
     MetaTreeInvalidException,
     MetaTreeSubtreeNotExistsException,
     NotImplementedException,
+    ObjectNotSealedException,
 )
 from entrepot.vineyard._ids import BLOB_BIT, INVALID, ObjectID, text_id
 from entrepot.vineyard._meta import BLOB, ObjectMeta, is_signature
@@ -33,7 +34,7 @@ Json = dict[str, Any]
 
 def create_data(session: Session, request: Json) -> Json:
     """Store an object."""
-    meta = _made(field(request, "content", dict))
+    meta = _made(session, field(request, "content", dict))
     number = session.store.build([meta])[0]
     return {
         "id": number,
@@ -44,7 +45,7 @@ def create_data(session: Session, request: Json) -> Json:
 
 def create_datas(session: Session, request: Json) -> Json:
     """Store several objects, all or none."""
-    metas = [_made(content) for content in field(request, "contents", list)]
+    metas = [_made(session, content) for content in field(request, "contents", list)]
     return {
         "num": len(metas),
         "ids": session.store.build(metas),
@@ -53,13 +54,13 @@ def create_datas(session: Session, request: Json) -> Json:
     }
 
 
-def _made(content: Any) -> ObjectMeta:
+def _made(session: Session, content: Any) -> ObjectMeta:
     if not isinstance(content, dict):
         raise MetaTreeInvalidException("the content is no JSON object")
     meta = ObjectMeta()
     for key, value in content.items():  # pyright: ignore[reportUnknownVariableType] what a user gave
         if isinstance(value, dict):
-            meta.add_member(key, _member(value))  # pyright: ignore[reportUnknownArgumentType] what a user gave
+            meta.add_member(key, _member(session, value))  # pyright: ignore[reportUnknownArgumentType] what a user gave
         elif key != "id" and (key != "signature" or is_signature(value)):
             meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
     if not isinstance(content.get("typename", ""), str):  # pyright: ignore[reportUnknownMemberType] what a user gave
@@ -71,11 +72,14 @@ def _made(content: Any) -> ObjectMeta:
     return meta
 
 
-def _member(node: Json) -> ObjectID:
+def _member(session: Session, node: Json) -> ObjectID:
     try:
-        return ObjectID(field(node, "id", str))
+        id = ObjectID(field(node, "id", str))
     except ValueError:
         raise MetaTreeInvalidException(f"{node.get('id')!r} is no object id") from None
+    if session.instance.drafts.get(int(id)) is not None:  # whoever writes it
+        raise ObjectNotSealedException(f"the blob {text_id(int(id))} is not sealed yet")
+    return id
 
 
 def get_data(session: Session, request: Json) -> Json:
