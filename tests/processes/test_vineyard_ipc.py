@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -503,6 +504,31 @@ def test_a_bad_frame_ends_its_own_connection_only(
     assert [bytes(view) for view in raw.get(raw.create(b"fine"))] == [b"fine"]
 
 
+def test_lengths_alone_fill_no_memory(
+    served: tuple[entrepot.Depot, Gateway], path: str, raw: Raw
+) -> None:
+    def used() -> int:
+        status = Path(f"/proc/{served[1].process.pid}/status").read_text()
+        return int(status.partition("RssAnon:")[2].split()[0]) * 1024
+
+    before = used()
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            bad = stack.enter_context(Raw(path, registers=False))
+            # More than a socket keeps: the server reads, so it has taken room.
+            bad.socket.sendall(struct.pack("<Q", 256 << 20) + b"{" * MIB)
+        wait_until(lambda: _connections(raw)[0] == 4, "they are served")
+        assert raw.call("exists", id=5) == {"exists": False}
+        assert used() - before < 100 * MIB
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 200_000, 3_000_001])
+def test_a_message_of_any_length_is_read_whole(raw: Raw, size: int) -> None:
+    text = "".join(chr(97 + number % 26) for number in range(997)) * (size // 997 + 1)
+    id = raw.make(text=text[:size])
+    assert raw.call("get_data", id=[id])["content"][f"o{id:016x}"]["text"] == text[:size]
+
+
 def test_a_message_of_many_megabytes_is_answered(raw: Raw) -> None:
     text = "x" * (8 * MIB)
     assert raw.code("exists", id=text) == 1
@@ -698,6 +724,74 @@ def test_a_type_name_of_no_reasonable_length_is_refused(raw: Raw) -> None:
     assert raw.code("create_data", content={"typename": "a" * 20_000, "instance_id": 0}) == 21
 
 
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [
+        ({"m": {"a": 1}}, 7),
+        ({"m": [1]}, 7),
+        ({"typename": 5}, 1),
+        ({"typename": "a" * 20_000}, 21),
+        ({"instance_id": "x"}, 1),
+        ({"instance_id": True}, 1),
+        ({"transient": 1}, 1),
+        ({"__timestamp": "x"}, 1),
+        ({"signature": "x"}, 1),
+    ],
+    ids=["tree", "list", "type", "long type", "instance", "bool", "transient", "time", "signature"],
+)
+def test_a_copy_that_nobody_could_read_is_refused(raw: Raw, extra: Any, code: int) -> None:
+    assert raw.code("shallow_copy", id=raw.make(), extra=extra) == code
+
+
+def test_what_a_copy_adds_takes_the_place_of_fields_and_members_but_not_of_the_id(raw: Raw) -> None:
+    member = {"id": f"o{raw.make('my::Part'):016x}"}
+    id = raw.make("my::T", a=1, m=member, n=member)
+    extra = {
+        "id": "o0000000000000005",
+        "typename": "my::U",
+        "a": 2,
+        "m": 3,
+        "signature": 9,
+        "k": None,
+    }
+    copy = raw.call("shallow_copy", id=id, extra=extra)["target_id"]
+    tree = raw.call("get_data", id=[copy])["content"][f"o{copy:016x}"]
+    assert {key: tree[key] for key in extra} == extra | {"id": f"o{copy:016x}"}
+    assert tree["n"]["typename"] == "my::Part"
+    raw.send({"type": "list_data_request", "pattern": "my::U", "regex": False, "limit": 9})
+    assert list(raw.reply()["content"]) == [f"o{copy:016x}"]
+
+
+def test_a_number_that_is_too_large_is_a_wrong_field(raw: Raw) -> None:
+    assert raw.code("create_data", content={"typename": "my::T", "x": 1 << 70}) == 1
+
+
+def test_members_that_are_shared_again_and_again_do_not_fill_the_memory(raw: Raw) -> None:
+    id = raw.make()
+    for _ in range(64):  # a tree of 2**64 nodes
+        part = {"id": f"o{id:016x}"}
+        id = raw.make(a=part, b=part)
+    assert raw.code("get_data", id=[id]) == 1
+    raw.call("persist", id=id)
+    text = "x" * MIB
+    part = {"id": f"o{raw.make(text=text):016x}"}
+    wide = raw.make(**{str(number): part for number in range(300)})
+    assert raw.code("get_data", id=[wide]) == 1
+    narrow = raw.make(**{str(number): part for number in range(3)})
+    tree = raw.call("get_data", id=[narrow])["content"][f"o{narrow:016x}"]
+    assert [tree[str(number)]["text"] == text for number in range(3)] == [True] * 3
+
+
+def test_members_in_members_are_sent_or_refused_by_how_many_they_are(raw: Raw) -> None:
+    ids = [raw.make()]
+    for _ in range(1500):
+        ids.append(raw.make(m={"id": f"o{ids[-1]:016x}"}))
+    assert raw.code("get_data", id=[ids[-1]]) == 1
+    assert raw.code("shallow_copy", id=ids[-1]) == 1
+    tree = raw.call("get_data", id=[ids[200]])["content"][f"o{ids[200]:016x}"]
+    assert tree["m"]["m"]["id"] == f"o{ids[198]:016x}"
+
+
 def test_labels_persistence_copies_and_moves_are_answered(raw: Raw) -> None:
     id, blob = raw.make(x=1), raw.create(b"x")
     assert raw.call("label", id=id, keys=["lk", "m"], values=["lv", "w"]) == {}
@@ -773,6 +867,22 @@ def test_a_wait_for_a_name_blocks_nobody_else_and_ends(path: str, raw: Raw, othe
     assert waiting.call("exists", id=id) == {"exists": True}
     waiting.close()
     other.close()  # while it waits
+    wait_until(lambda: _connections(raw) == (1, 0), "the server notices that it is gone")
+
+
+@pytest.mark.parametrize("wait", ["a name", "an object"])
+def test_a_client_that_gives_up_a_wait_and_says_so_is_noticed(
+    path: str, raw: Raw, wait: str
+) -> None:
+    request = (
+        {"type": "get_name_request", "name": "never", "wait": True}
+        if wait == "a name"
+        else {"type": "get_data_request", "id": [5], "wait": True}
+    )
+    with Raw(path) as gone:
+        gone.send(request)
+        wait_until(lambda: _connections(raw) == (2, 1), "it waits")
+        gone.send({"type": "exit_request"})
     wait_until(lambda: _connections(raw) == (1, 0), "the server notices that it is gone")
 
 

@@ -22,12 +22,24 @@ from entrepot.vineyard._errors import (
 )
 from entrepot.vineyard._ids import BLOB_BIT, INVALID, ObjectID, text_id
 from entrepot.vineyard._meta import BLOB, ObjectMeta, is_signature
-from entrepot.vineyard._wire import VERSION
+from entrepot.vineyard._wire import FRAME_BYTES_MAX, VERSION
 
 __all__ = ["BARE", "COMMANDS"]
 
 Json = dict[str, Any]
 
+_NUMBER_BYTES = 8
+"""About what a number takes in a message, with its punctuation."""
+_KINDS: dict[str, type] = {
+    "typename": str,
+    "instance_id": int,
+    "signature": int,
+    "transient": bool,
+    "global": bool,
+    "nbytes": int,
+    "__timestamp": int,
+}
+"""What each client reads of every object: of another type, it would fail."""
 
 # Objects.
 
@@ -62,14 +74,25 @@ def _made(session: Session, content: Any) -> ObjectMeta:
         if isinstance(value, dict):
             meta.add_member(key, _member(session, value))  # pyright: ignore[reportUnknownArgumentType] what a user gave
         elif key != "id" and (key != "signature" or is_signature(value)):
-            meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
+            _set(meta, key, value)  # pyright: ignore[reportUnknownArgumentType] what a user gave
     if not isinstance(content.get("typename", ""), str):  # pyright: ignore[reportUnknownMemberType] what a user gave
         raise MetaTreeInvalidException("the typename is no text")
-    if len(meta.get("typename", "").encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
-        raise MetaTreeInvalidException(f"the typename is longer than {NAME_BYTES_MAX} bytes")
+    _check_typename(meta.get("typename", ""))
     if meta.get("typename") == BLOB:
         raise AssertionFailedException("a blob is not made by its metadata")
     return meta
+
+
+def _set(meta: ObjectMeta, key: str, value: Any) -> None:
+    try:
+        meta[key] = value
+    except TypeError as error:
+        raise InvalidException(str(error)) from None
+
+
+def _check_typename(typename: str) -> None:
+    if len(typename.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+        raise MetaTreeInvalidException(f"the typename is longer than {NAME_BYTES_MAX} bytes")
 
 
 def _member(session: Session, node: Json) -> ObjectID:
@@ -89,11 +112,41 @@ def get_data(session: Session, request: Json) -> Json:
         for seconds in session.slices():
             if session.store.await_objects(ids, seconds):
                 break
-    return {"content": _trees(session, session.store.fetch(ids, buffers=False))}
+    return {"content": _trees(session.store.fetch(ids, buffers=False))}
 
 
-def _trees(session: Session, metas: dict[int, ObjectMeta]) -> Json | None:
+def _trees(metas: dict[int, ObjectMeta]) -> Json | None:
+    """Return the trees of objects, each member wherever it is one: what is shared comes often.
+
+    Raises:
+        InvalidException: They are too many for a message.
+    """
+    sizes: dict[int, int] = {}
+    left = FRAME_BYTES_MAX
+    for id, meta in metas.items():
+        left -= _size(meta, sizes)
+        if left < 0:
+            raise InvalidException(
+                f"with all its members, {text_id(id)} is longer than a message may be: "
+                f"{FRAME_BYTES_MAX} bytes, with what is asked for besides"
+            )
     return {text_id(id): meta.tree() for id, meta in metas.items()} or None
+
+
+def _size(meta: ObjectMeta, sizes: dict[int, int]) -> int:
+    """Return about how many bytes the tree of an object has; `sizes` are those that are known."""
+    known = sizes.get(id(meta))
+    if known is None:
+        fields, members = meta.fields(), meta.members()
+        known = sum(
+            len(name) + (len(value) if isinstance(value, str) else _NUMBER_BYTES)
+            for name, value in fields.items()
+        )
+        for name, member in members.items():
+            is_known = isinstance(member, ObjectMeta)
+            known += len(name) + (_size(member, sizes) if is_known else _NUMBER_BYTES)
+        sizes[id(meta)] = known
+    return known
 
 
 def list_data(session: Session, request: Json) -> Json:
@@ -104,7 +157,7 @@ def list_data(session: Session, request: Json) -> Json:
         limit=field(request, "limit", int, 5),
         buffers=False,
     )
-    return {"type": "get_data_reply", "content": _trees(session, metas)}
+    return {"type": "get_data_reply", "content": _trees(metas)}
 
 
 def exists(session: Session, request: Json) -> Json:
@@ -146,7 +199,29 @@ def shallow_copy(session: Session, request: Json) -> Json:
     id = id_field(request, "id")
     if id & BLOB_BIT:
         raise AssertionFailedException("blobs cannot be copied")
-    return {"target_id": session.store.shallow_copy(id, field(request, "extra", dict, {}))}
+    extra = {key: _extra(key, value) for key, value in field(request, "extra", dict, {}).items()}
+    extra.pop("id", None)
+    return {"target_id": session.store.shallow_copy(id, extra)}
+
+
+def _extra(key: str, value: Any) -> Any:
+    """Return a field to be added, which others can read.
+
+    Raises:
+        AssertionFailedException: It is no plain value.
+        InvalidException: It is not what a client takes it for.
+        MetaTreeInvalidException: It is a type name that is too long.
+    """
+    if isinstance(value, (dict, list)):
+        raise AssertionFailedException(f"{key!r} is no plain value")
+    kind = _KINDS.get(key)
+    if kind is not None and (
+        not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)
+    ):
+        raise InvalidException(f"{key!r} is {value!r}, not of type {kind.__name__}")
+    if key == "typename":
+        _check_typename(value)
+    return value
 
 
 def del_data(session: Session, request: Json) -> Json:

@@ -463,7 +463,8 @@ class Assembly:
 
         Args:
             id: A tree, or a value.
-            extra: Fields to add or to replace: of a tree only.
+            extra: Fields to add, or to put in the place of fields and members, and perhaps a
+                "typename": of a tree only.
 
         Raises:
             NotFoundError: There is no such object.
@@ -484,9 +485,11 @@ class Assembly:
                 self._bulk.retain(tx, ref)
             core.put_record(tx, object_key(number), record)
             return
-        fields = dict(tree.fields) | extra
-        again = values.encode_tree(values.Tree(tree.typename, fields, tree.members))
-        self._put_tree(tx, number, again, list(tree.members.values()))
+        typename = extra.get("typename", tree.typename)
+        fields = dict(tree.fields) | {name: of for name, of in extra.items() if name != "typename"}
+        members = {name: of for name, of in tree.members.items() if name not in extra}
+        again = values.encode_tree(values.Tree(typename, fields, members))
+        self._put_tree(tx, number, again, list(members.values()))
 
 
 def _marks_of(tx: Transaction, id: int) -> Marks:
