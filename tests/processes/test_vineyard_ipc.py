@@ -483,6 +483,11 @@ def test_a_bad_message_gets_its_code_and_the_connection_lives(raw: Raw, name: st
     assert [bytes(view) for view in raw.get(raw.create(b"fine"))] == [b"fine"]
 
 
+def packed(message: Any) -> bytes:
+    body = json.dumps(message).encode()
+    return struct.pack("<Q", len(body)) + body
+
+
 FRAMES = {
     "one byte too long": struct.pack("<Q", (256 << 20) + 1), "as long as can be": struct.pack("<Q", (1 << 64) - 1),
     "half a length": b"abc", "a length alone": struct.pack("<Q", 100), "half a message": struct.pack("<Q", 100) + b'{"type":',
@@ -502,6 +507,69 @@ def test_a_bad_frame_ends_its_own_connection_only(
         assert bad.is_ended()
     wait_until(lambda: not raw.call("exists", id=id)["exists"], "what it wrote is dropped")
     assert [bytes(view) for view in raw.get(raw.create(b"fine"))] == [b"fine"]
+
+
+LEFT = {
+    "without a word": b"", "inside a length": b"abc", "behind a length": struct.pack("<Q", 1000),
+    "registered": packed(REGISTER), "inside a message": packed(REGISTER) + struct.pack("<Q", 1000) + b"{",
+    "writing": packed(REGISTER) + packed({"type": "create_buffer_request", "size": 5000}),
+    "in a wait": packed(REGISTER) + packed({"type": "get_name_request", "name": "never", "wait": True}),
+    "with a word": packed(REGISTER) + packed({"type": "exit_request"}), "in nonsense": b"\xff" * 100,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", LEFT)
+@pytest.mark.parametrize("resets", [False, True], ids=["closes", "resets"])
+def test_clients_that_leave_in_any_state_leave_nothing_open(
+    served: tuple[entrepot.Depot, Gateway], path: str, raw: Raw, state: str, resets: bool
+) -> None:
+    files = Path(f"/proc/{served[1].process.pid}/fd")
+    before = len(list(files.iterdir()))
+    for _ in range(4):
+        leaving = [connected(path) for _ in range(25)]
+        for each in leaving:
+            each.sendall(LEFT[state])
+            if resets:  # what the server has sent is lost, and it is told so
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            each.close()
+    wait_until(lambda: _connections(raw) == (1, 0), "all have left")
+    wait_until(lambda: len(list(files.iterdir())) <= before, "their sockets are closed")
+
+
+def connected(path: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.connect(path)
+    return made
+
+
+def test_descriptors_that_clients_send_are_not_kept(
+    served: tuple[entrepot.Depot, Gateway], path: str, raw: Raw
+) -> None:
+    files = Path(f"/proc/{served[1].process.pid}/fd")
+    before = len(list(files.iterdir()))
+    with connected(path) as sender:
+        socket.send_fds(sender, [packed(REGISTER)], [sender.fileno()] * 10)
+        assert sender.recv(8)
+        assert len(list(files.iterdir())) <= before + 1
+    assert raw.call("exists", id=5) == {"exists": False}
+
+
+def test_a_client_that_there_is_no_memory_for_is_turned_away_and_others_are_not(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(home.open("64M"), ipc=tmp_path / "v.sock")
+    server.start()
+    with monkeypatch.context() as patch:
+
+        def no_room(*_: object) -> None:
+            raise MemoryError
+
+        patch.setattr(server._instance, "welcome", no_room)
+        with Raw(server.ipc_socket, registers=False) as refused:
+            assert refused.is_ended()
+    with Raw(server.ipc_socket) as raw:
+        assert raw.call("exists", id=5) == {"exists": False}
+    server.close()
 
 
 def test_lengths_alone_fill_no_memory(
