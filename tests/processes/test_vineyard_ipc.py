@@ -590,6 +590,16 @@ def test_lengths_alone_fill_no_memory(
         assert used() - before < 100 * MIB
 
 
+@pytest.mark.parametrize(
+    "part", [b"{},", b"[],", b'"",', b"0,"], ids=["trees", "lists", "texts", "numbers"]
+)
+def test_a_message_that_is_short_and_long_in_memory_is_refused(raw: Raw, part: bytes) -> None:
+    parts = part * ((40 * MIB if part[-2:-1] in b"}]" else 80 * MIB) // len(part))
+    body = b'{"type":"create_data_request","content":{"typename":"my::T","x":[' + parts + b"0]}}"
+    assert raw.ask(body)["code"] == 1
+    assert raw.call("exists", id=5) == {"exists": False}
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 200_000, 3_000_001])
 def test_a_message_of_any_length_is_read_whole(raw: Raw, size: int) -> None:
     text = "".join(chr(97 + number % 26) for number in range(997)) * (size // 997 + 1)

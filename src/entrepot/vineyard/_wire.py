@@ -28,6 +28,11 @@ VERSION: Final = "0.24.2"
 FRAME_BYTES_MAX: Final = 256 << 20
 _ROOM_BYTES: Final = 1 << 16
 """What is taken for a message before the first byte of it is there."""
+_LONG_BYTES: Final = 1 << 20
+"""Messages that are longer are looked at before they are read."""
+_CONTAINER_BYTES: Final = 64
+_ITEM_BYTES: Final = 56
+_MEMORY_BYTES_MAX: Final = 1 << 30
 _length = struct.Struct("<Q")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -71,6 +76,18 @@ def _check_numbers(value: Any) -> None:
             _check_numbers(item)
 
 
+def _check_memory(body: bytearray) -> None:
+    """Refuse JSON that is short, and long in memory: a list of empty ones has 24 times the bytes.
+
+    Also counted is what stands inside texts, so the bound is far above what programs send.
+    """
+    size = len(body)
+    size += _CONTAINER_BYTES * (body.count(b"{") + body.count(b"["))
+    size += _ITEM_BYTES * body.count(b",")
+    if size > _MEMORY_BYTES_MAX:
+        raise InvalidException(f"the message has too many parts: they may take {size} bytes")
+
+
 class Connection:
     """A socket on which messages and raw bytes go both ways. For one thread at a time."""
 
@@ -111,7 +128,8 @@ class Connection:
         """Return the next message; None when the other side has closed.
 
         Raises:
-            FrameError: It is too long, or no JSON object.
+            FrameError: It is too long.
+            InvalidException: It is no JSON object, or one of too many parts.
         """
         head = bytearray(8)
         if not self._fill(memoryview(head), may_end=True):
@@ -120,6 +138,8 @@ class Connection:
         if size > FRAME_BYTES_MAX:
             raise FrameError(f"a message of {size} bytes, at most {FRAME_BYTES_MAX} are allowed")
         body = self._body(size)
+        if size > _LONG_BYTES:
+            _check_memory(body)
         try:
             message = _decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
