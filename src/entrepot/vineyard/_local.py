@@ -607,7 +607,8 @@ class LocalStore(LocalStreams):
             attached = self.depot.attached
             catalog_bytes = attached.engine.environment.env.info()["map_size"]
             catalog = max(catalog_bytes, attached.memory_max // settings.CATALOG_SHARE)
-            return usage, attached.memory_max - catalog - settings.CATALOG_BYTES_SPARE
+            # Metadata may have taken what was for blobs.
+            return usage, max(0, attached.memory_max - catalog - settings.CATALOG_BYTES_SPARE)
 
     def _translated(self, error: EntrepotError) -> Exception:
         found = translated(error)
