@@ -188,6 +188,31 @@ def test_metadata_keeps_values_in_the_same_way(subject: Subject) -> None:
         found.get_member("i")
 
 
+def test_a_signature_that_was_given_is_kept_and_not_unique(subject: Subject) -> None:
+    vineyard, client, _ = subject
+    made: list[Any] = []
+    for number in range(2):
+        meta = vineyard.ObjectMeta()
+        meta["typename"] = "my::Type"
+        meta["signature"] = 77
+        meta["x"] = number
+        made.append(client.create_metadata(meta))
+    found = [client.get_meta(meta.id) for meta in made]
+    assert [meta.signature for meta in (*made, *found)] == [77] * 4
+    assert [meta["x"] for meta in found] == [0, 1]
+    assert client.get_meta(client.shallow_copy(made[0].id)).signature == 77
+    first = made[0].id
+    again = client.create_metadata(found[0])
+    assert again.id != first
+    assert client.get_meta(again.id).signature == 77
+    client.delete(first)
+    assert client.get_meta(made[1].id)["x"] == 1
+    plain = vineyard.ObjectMeta()
+    plain["typename"] = "my::Type"
+    signature = client.create_metadata(plain).signature
+    assert signature not in (0, 77)
+
+
 def test_names_are_given_moved_and_dropped(subject: Subject) -> None:
     vineyard, client = subject.vineyard, subject.client
     a, b = client.put(1), client.put(2)

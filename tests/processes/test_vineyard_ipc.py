@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -17,7 +18,9 @@ import numpy as np
 import pytest
 
 import entrepot
+from entrepot import settings
 from entrepot.gateways.vineyard import Server
+from entrepot.gateways.vineyard import session as session_module
 from entrepot.gateways.vineyard.lending import Lender
 from entrepot.layers.objects.assembly import Assembly
 from support.conditions import PATIENCE_S, wait_until
@@ -480,6 +483,11 @@ def test_a_bad_message_gets_its_code_and_the_connection_lives(raw: Raw, name: st
     assert [bytes(view) for view in raw.get(raw.create(b"fine"))] == [b"fine"]
 
 
+def packed(message: Any) -> bytes:
+    body = json.dumps(message).encode()
+    return struct.pack("<Q", len(body)) + body
+
+
 FRAMES = {
     "one byte too long": struct.pack("<Q", (256 << 20) + 1), "as long as can be": struct.pack("<Q", (1 << 64) - 1),
     "half a length": b"abc", "a length alone": struct.pack("<Q", 100), "half a message": struct.pack("<Q", 100) + b'{"type":',
@@ -499,6 +507,104 @@ def test_a_bad_frame_ends_its_own_connection_only(
         assert bad.is_ended()
     wait_until(lambda: not raw.call("exists", id=id)["exists"], "what it wrote is dropped")
     assert [bytes(view) for view in raw.get(raw.create(b"fine"))] == [b"fine"]
+
+
+LEFT = {
+    "without a word": b"", "inside a length": b"abc", "behind a length": struct.pack("<Q", 1000),
+    "registered": packed(REGISTER), "inside a message": packed(REGISTER) + struct.pack("<Q", 1000) + b"{",
+    "writing": packed(REGISTER) + packed({"type": "create_buffer_request", "size": 5000}),
+    "in a wait": packed(REGISTER) + packed({"type": "get_name_request", "name": "never", "wait": True}),
+    "with a word": packed(REGISTER) + packed({"type": "exit_request"}), "in nonsense": b"\xff" * 100,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", LEFT)
+@pytest.mark.parametrize("resets", [False, True], ids=["closes", "resets"])
+def test_clients_that_leave_in_any_state_leave_nothing_open(
+    served: tuple[entrepot.Depot, Gateway], path: str, raw: Raw, state: str, resets: bool
+) -> None:
+    files = Path(f"/proc/{served[1].process.pid}/fd")
+    before = len(list(files.iterdir()))
+    for _ in range(4):
+        leaving = [connected(path) for _ in range(25)]
+        for each in leaving:
+            each.sendall(LEFT[state])
+            if resets:  # what the server has sent is lost, and it is told so
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            each.close()
+    wait_until(lambda: _connections(raw) == (1, 0), "all have left")
+    wait_until(lambda: len(list(files.iterdir())) <= before, "their sockets are closed")
+
+
+def connected(path: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.connect(path)
+    return made
+
+
+def test_descriptors_that_clients_send_are_not_kept(
+    served: tuple[entrepot.Depot, Gateway], path: str, raw: Raw
+) -> None:
+    files = Path(f"/proc/{served[1].process.pid}/fd")
+    before = len(list(files.iterdir()))
+    with connected(path) as sender:
+        socket.send_fds(sender, [packed(REGISTER)], [sender.fileno()] * 10)
+        assert sender.recv(8)
+        assert len(list(files.iterdir())) <= before + 1
+    assert raw.call("exists", id=5) == {"exists": False}
+
+
+def test_a_client_that_there_is_no_memory_for_is_turned_away_and_others_are_not(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(home.open("64M"), ipc=tmp_path / "v.sock")
+    server.start()
+    with monkeypatch.context() as patch:
+
+        def no_room(*_: object) -> None:
+            raise MemoryError
+
+        patch.setattr(server._instance, "welcome", no_room)
+        with Raw(server.ipc_socket, registers=False) as refused:
+            assert refused.is_ended()
+    with Raw(server.ipc_socket) as raw:
+        assert raw.call("exists", id=5) == {"exists": False}
+    server.close()
+
+
+def test_lengths_alone_fill_no_memory(
+    served: tuple[entrepot.Depot, Gateway], path: str, raw: Raw
+) -> None:
+    def used() -> int:
+        status = Path(f"/proc/{served[1].process.pid}/status").read_text()
+        return int(status.partition("RssAnon:")[2].split()[0]) * 1024
+
+    before = used()
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            bad = stack.enter_context(Raw(path, registers=False))
+            # More than a socket keeps: the server reads, so it has taken room.
+            bad.socket.sendall(struct.pack("<Q", 256 << 20) + b"{" * MIB)
+        wait_until(lambda: _connections(raw)[0] == 4, "they are served")
+        assert raw.call("exists", id=5) == {"exists": False}
+        assert used() - before < 100 * MIB
+
+
+@pytest.mark.parametrize(
+    "part", [b"{},", b"[],", b'"",', b"0,"], ids=["trees", "lists", "texts", "numbers"]
+)
+def test_a_message_that_is_short_and_long_in_memory_is_refused(raw: Raw, part: bytes) -> None:
+    parts = part * ((40 * MIB if part[-2:-1] in b"}]" else 80 * MIB) // len(part))
+    body = b'{"type":"create_data_request","content":{"typename":"my::T","x":[' + parts + b"0]}}"
+    assert raw.ask(body)["code"] == 1
+    assert raw.call("exists", id=5) == {"exists": False}
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 200_000, 3_000_001])
+def test_a_message_of_any_length_is_read_whole(raw: Raw, size: int) -> None:
+    text = "".join(chr(97 + number % 26) for number in range(997)) * (size // 997 + 1)
+    id = raw.make(text=text[:size])
+    assert raw.call("get_data", id=[id])["content"][f"o{id:016x}"]["text"] == text[:size]
 
 
 def test_a_message_of_many_megabytes_is_answered(raw: Raw) -> None:
@@ -563,6 +669,32 @@ def test_several_objects_are_made_at_once_or_none(raw: Raw) -> None:
     raw.send({"type": "list_data_request", "pattern": "*", "regex": False, "limit": 100})
     listed = raw.reply()
     assert (listed["type"], len(listed["content"])) == ("get_data_reply", 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [
+        (5, True),
+        (0, True),
+        (INVALID, True),
+        (-3, False),
+        (1 << 64, False),
+        ("5", False),
+        (1.5, False),
+        (True, False),
+        (None, False),
+    ],
+    ids=["small", "zero", "largest", "negative", "too large", "text", "float", "bool", "null"],
+)
+def test_a_signature_is_kept_if_it_is_one(raw: Raw, given: Any, is_kept: bool) -> None:
+    content = {"typename": "my::T", "instance_id": 0, "signature": given}
+    one = raw.call("create_data", content=content)
+    many = raw.call("create_datas", num=2, contents=[content, content])
+    for id, told in zip(
+        [one["id"], *many["ids"]], [one["signature"], *many["signatures"]], strict=True
+    ):
+        assert told == (given if is_kept else id)
+        assert raw.call("get_data", id=[id])["content"][f"o{id:016x}"]["signature"] == told
 
 
 KEYS = ["", "/", "~", "a/b", "~1", "a~0/b", "ä", "\n", ".", "0", " ", "x" * 1000, "__elements_-0"]
@@ -647,6 +779,97 @@ def test_objects_are_listed_by_their_types(raw: Raw) -> None:
     assert listed("*", limit=1 << 63) == {*made, blob}
 
 
+@pytest.mark.parametrize("name", ["list_data", "list_name"])
+def test_an_exponential_pattern_holds_up_nobody(raw: Raw, other: Raw, name: str) -> None:
+    pytest.importorskip("re2", reason="pip install 'entrepot[serve]'")
+    text = "a" * 2900 + "!"
+    id = raw.make(text)
+    raw.call("persist", id=id)
+    raw.call("put_name", object_id=id, name=text)
+    for pattern in ("(a|aa)+$", "((a|aa)+)+$", "(.*a){900}.*b"):
+        raw.send({"type": f"{name}_request", "pattern": pattern, "regex": True, "limit": 9})
+        assert other.call("exists", id=id) == {"exists": True}
+        reply = raw.reply()
+        assert not reply.get("content")
+        assert not reply.get("names")
+    for pattern in ("(?=a)a", "a" * 5000, "(?:(?:a{1000}){1000}){1000}"):
+        assert raw.code(name, pattern=pattern, regex=True, limit=9) == 1
+    assert raw.code(name, pattern="*" * 5000, limit=9) == 1
+    assert other.call("exists", id=id) == {"exists": True}
+
+
+def test_a_type_name_of_no_reasonable_length_is_refused(raw: Raw) -> None:
+    assert raw.code("create_data", content={"typename": "a" * 20_000, "instance_id": 0}) == 21
+
+
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [
+        ({"m": {"a": 1}}, 7),
+        ({"m": [1]}, 7),
+        ({"typename": 5}, 1),
+        ({"typename": "a" * 20_000}, 21),
+        ({"instance_id": "x"}, 1),
+        ({"instance_id": True}, 1),
+        ({"transient": 1}, 1),
+        ({"__timestamp": "x"}, 1),
+        ({"signature": "x"}, 1),
+    ],
+    ids=["tree", "list", "type", "long type", "instance", "bool", "transient", "time", "signature"],
+)
+def test_a_copy_that_nobody_could_read_is_refused(raw: Raw, extra: Any, code: int) -> None:
+    assert raw.code("shallow_copy", id=raw.make(), extra=extra) == code
+
+
+def test_what_a_copy_adds_takes_the_place_of_fields_and_members_but_not_of_the_id(raw: Raw) -> None:
+    member = {"id": f"o{raw.make('my::Part'):016x}"}
+    id = raw.make("my::T", a=1, m=member, n=member)
+    extra = {
+        "id": "o0000000000000005",
+        "typename": "my::U",
+        "a": 2,
+        "m": 3,
+        "signature": 9,
+        "k": None,
+    }
+    copy = raw.call("shallow_copy", id=id, extra=extra)["target_id"]
+    tree = raw.call("get_data", id=[copy])["content"][f"o{copy:016x}"]
+    assert {key: tree[key] for key in extra} == extra | {"id": f"o{copy:016x}"}
+    assert tree["n"]["typename"] == "my::Part"
+    raw.send({"type": "list_data_request", "pattern": "my::U", "regex": False, "limit": 9})
+    assert list(raw.reply()["content"]) == [f"o{copy:016x}"]
+
+
+def test_a_number_that_is_too_large_is_a_wrong_field(raw: Raw) -> None:
+    assert raw.code("create_data", content={"typename": "my::T", "x": 1 << 70}) == 1
+
+
+def test_members_that_are_shared_again_and_again_do_not_fill_the_memory(raw: Raw) -> None:
+    id = raw.make()
+    for _ in range(64):  # a tree of 2**64 nodes
+        part = {"id": f"o{id:016x}"}
+        id = raw.make(a=part, b=part)
+    assert raw.code("get_data", id=[id]) == 1
+    raw.call("persist", id=id)
+    text = "x" * MIB
+    part = {"id": f"o{raw.make(text=text):016x}"}
+    wide = raw.make(**{str(number): part for number in range(300)})
+    assert raw.code("get_data", id=[wide]) == 1
+    narrow = raw.make(**{str(number): part for number in range(3)})
+    tree = raw.call("get_data", id=[narrow])["content"][f"o{narrow:016x}"]
+    assert [tree[str(number)]["text"] == text for number in range(3)] == [True] * 3
+
+
+def test_members_in_members_are_sent_or_refused_by_how_many_they_are(raw: Raw) -> None:
+    ids = [raw.make()]
+    for _ in range(1500):
+        ids.append(raw.make(m={"id": f"o{ids[-1]:016x}"}))
+    assert raw.code("get_data", id=[ids[-1]]) == 1
+    assert raw.code("shallow_copy", id=ids[-1]) == 1
+    tree = raw.call("get_data", id=[ids[200]])["content"][f"o{ids[200]:016x}"]
+    assert tree["m"]["m"]["id"] == f"o{ids[198]:016x}"
+
+
 def test_labels_persistence_copies_and_moves_are_answered(raw: Raw) -> None:
     id, blob = raw.make(x=1), raw.create(b"x")
     assert raw.call("label", id=id, keys=["lk", "m"], values=["lv", "w"]) == {}
@@ -723,6 +946,40 @@ def test_a_wait_for_a_name_blocks_nobody_else_and_ends(path: str, raw: Raw, othe
     waiting.close()
     other.close()  # while it waits
     wait_until(lambda: _connections(raw) == (1, 0), "the server notices that it is gone")
+
+
+@pytest.mark.parametrize("wait", ["a name", "an object"])
+def test_a_client_that_gives_up_a_wait_and_says_so_is_noticed(
+    path: str, raw: Raw, wait: str
+) -> None:
+    request = (
+        {"type": "get_name_request", "name": "never", "wait": True}
+        if wait == "a name"
+        else {"type": "get_data_request", "id": [5], "wait": True}
+    )
+    with Raw(path) as gone:
+        gone.send(request)
+        wait_until(lambda: _connections(raw) == (2, 1), "it waits")
+        gone.send({"type": "exit_request"})
+    wait_until(lambda: _connections(raw) == (1, 0), "the server notices that it is gone")
+
+
+def test_a_wait_for_a_blob_sleeps_until_its_bell_is_rung(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_SLICE_S", 10_000.0)  # nobody looks by himself
+    monkeypatch.setattr(settings, "WAIT_SLICE_S", 10_000.0)
+    server = Server(home.open("64M"), ipc=tmp_path / "v.sock")
+    server.start()
+    with Raw(server.ipc_socket) as raw, Raw(server.ipc_socket) as waiting:
+        ids = [raw.create(b"body", seals=False) for _ in range(2)]
+        waiting.send({"type": "get_data_request", "id": [*ids, EMPTY], "wait": True})
+        wait_until(lambda: _connections(raw) == (2, 1), "it waits")
+        for id in ids:
+            assert waiting.is_quiet()
+            raw.call("seal", object_id=id)
+        assert set(waiting.reply()["content"]) == {f"o{id:016x}" for id in (*ids, EMPTY)}
+    server.close()
 
 
 def test_a_wait_for_objects_ends_when_all_are_there_or_the_client_is_gone(
@@ -1160,6 +1417,21 @@ def test_a_blob_that_is_written_exists_for_all(raw: Raw, other: Raw) -> None:
     assert raw.call("exists", id=id) == other.call("exists", id=id) == {"exists": True}
     raw.call("drop_buffer", id=id)
     assert raw.call("exists", id=id) == other.call("exists", id=id) == {"exists": False}
+
+
+def test_a_blob_that_is_written_is_in_use_and_no_member_whoever_asks(raw: Raw, other: Raw) -> None:
+    id = raw.create(b"x", seals=False)
+    for who in (raw, other):
+        assert who.call("is_in_use", id=id) == {"is_in_use": True}
+        assert who.call("is_spilled", id=id) == {"is_spilled": False}
+        for node in ({}, {"typename": "vineyard::Blob", "instance_id": 0, "length": 1}):
+            content = {"typename": "my::T", "m": {"id": f"o{id:016x}"} | node}
+            assert who.code("create_data", content=content) == 14
+            assert who.code("create_datas", num=1, contents=[content]) == 14
+    raw.call("seal", object_id=id)
+    raw.call("release", object_id=id)
+    assert other.call("is_in_use", id=id) == {"is_in_use": False}
+    assert other.make(m={"id": f"o{id:016x}"})
 
 
 def test_objects_with_the_empty_blob_come_and_go_at_once(path: str) -> None:

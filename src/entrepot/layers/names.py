@@ -10,10 +10,13 @@ Bell: ("name", name), rung when the name is given.
 
 from __future__ import annotations
 
-from entrepot.engine.keys import Prefix, after, pack_str, unpack
-from entrepot.engine.protocol import Transaction
+from collections.abc import Callable
 
-__all__ = ["bell", "drop", "drop_all", "get", "has_any", "list_names", "names_of", "put"]
+from entrepot import settings
+from entrepot.engine.keys import Prefix, after, pack_str, unpack
+from entrepot.engine.protocol import Engine, Transaction
+
+__all__ = ["bell", "drop", "drop_all", "find", "get", "has_any", "list_names", "names_of", "put"]
 
 NAME = Prefix("name")
 NAMED = Prefix("named")
@@ -73,3 +76,17 @@ def list_names(tx: Transaction, last: bytes, limit: int) -> list[tuple[bytes, st
         (key, str(NAME.tail(key)[0]), int.from_bytes(value, "big"))
         for key, value in tx.range(begin, NAME.end, limit=limit)
     ]
+
+
+def find(engine: Engine, matches: Callable[[str], bool], limit: int | None) -> dict[str, int]:
+    """Return up to `limit` names that match, with their ids, by name."""
+    found: dict[str, int] = {}
+    last = b""
+    while items := engine.read(list_names, last, settings.BATCH_KEYS):
+        for _, name, number in items:
+            if limit is not None and len(found) >= limit:
+                return found
+            if matches(name):
+                found[name] = number
+        last = items[-1][0]
+    return found

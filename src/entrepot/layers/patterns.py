@@ -5,10 +5,19 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable
+from typing import Protocol
 
 from entrepot.errors import LimitError, TypeMismatchError
 
-__all__ = ["matcher"]
+__all__ = ["Matcher", "matcher"]
+
+
+class Matcher(Protocol):
+    """What makes a test of names of a pattern."""
+
+    def __call__(self, pattern: str, *, regex: bool) -> Callable[[str], bool]:
+        """Return the test."""
+        ...
 
 
 def matcher(pattern: str, *, regex: bool) -> Callable[[str], bool]:

@@ -27,7 +27,7 @@ from entrepot.errors import (
 from entrepot.layers import values
 from entrepot.layers.objects import Assembly, Leaf, Node
 from entrepot.layers.objects.assembly import BlobDraft, Loan, Marks, Snapshot
-from entrepot.layers.patterns import matcher
+from entrepot.layers.patterns import Matcher, matcher
 from entrepot.layers.tier import load
 from entrepot.vineyard._errors import (
     ConnectionErrorException,
@@ -94,6 +94,7 @@ class LocalStore(LocalStreams):
         endpoint: str | None = None,
         limit: int | None = None,
         rpc_endpoint: str = NO_ENDPOINT,
+        matcher: Matcher = matcher,
     ) -> None:
         """Take a depot, which this closes.
 
@@ -102,7 +103,9 @@ class LocalStore(LocalStreams):
             endpoint: The IPC socket that names it.
             limit: How much memory there is for blobs, if that was promised.
             rpc_endpoint: Where a server of it listens on the network.
+            matcher: What understands patterns of names and types.
         """
+        self._matcher = matcher
         self._rpc_endpoint = rpc_endpoint
         self.depot = depot
         self.endpoint = endpoint if endpoint is not None else f"depot:{depot.name}"
@@ -156,6 +159,7 @@ class LocalStore(LocalStreams):
                 endpoint=self.endpoint,
                 limit=self._limit,
                 rpc_endpoint=self._rpc_endpoint,
+                matcher=self._matcher,
             )
 
     def _check_open(self) -> None:
@@ -297,6 +301,13 @@ class LocalStore(LocalStreams):
             return False
         return self._assembly.exists(id) or id in self._drafts
 
+    def await_objects(self, ids: Sequence[int], seconds: float) -> bool:
+        """Wait a while for objects and blobs; tell whether they exist. Our own drafts do."""
+        self._check_open()
+        wanted = [id for id in ids if id != EMPTY_BLOB and id not in self._drafts]
+        with vineyards_errors():
+            return self._assembly.wait(wanted, seconds)
+
     def delete(self, ids: Sequence[int], *, force: bool, deep: bool, trim: bool) -> list[int]:
         """Delete objects; what is a member of another is left, unless `force` is set.
 
@@ -387,7 +398,7 @@ class LocalStore(LocalStreams):
         """As `list_metas`, by number."""
         self._check_open()
         try:
-            matches = matcher(pattern, regex=regex)
+            matches = self._matcher(pattern, regex=regex)
         except EntrepotError:
             return {}
         wanted: list[int] = []
@@ -463,10 +474,10 @@ class LocalStore(LocalStreams):
         """Return names that match, with the ids that they stand for."""
         self._check_open()
         try:
-            found = self.depot.objects.names(pattern, regex=regex, limit=max(limit, 0))
+            matches = self._matcher(pattern, regex=regex)
+            return self._assembly.names(matches, max(limit, 0))
         except EntrepotError:
             return {}
-        return {name: int(id) for name, id in found.items()}
 
     # Blobs in place.
 
@@ -596,7 +607,8 @@ class LocalStore(LocalStreams):
             attached = self.depot.attached
             catalog_bytes = attached.engine.environment.env.info()["map_size"]
             catalog = max(catalog_bytes, attached.memory_max // settings.CATALOG_SHARE)
-            return usage, attached.memory_max - catalog - settings.CATALOG_BYTES_SPARE
+            # Metadata may have taken what was for blobs.
+            return usage, max(0, attached.memory_max - catalog - settings.CATALOG_BYTES_SPARE)
 
     def _translated(self, error: EntrepotError) -> Exception:
         found = translated(error)

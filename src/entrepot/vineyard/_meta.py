@@ -12,7 +12,7 @@ from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, ObjectID, number_of, te
 if TYPE_CHECKING:
     from entrepot.vineyard._store import Store
 
-__all__ = ["NewBlob", "Object", "ObjectBuilder", "ObjectMeta"]
+__all__ = ["NewBlob", "Object", "ObjectBuilder", "ObjectMeta", "is_signature"]
 
 BLOB = "vineyard::Blob"
 _SYSTEM = frozenset(
@@ -367,12 +367,14 @@ class ObjectMeta:
             raise MetaTreeInvalidException("No 'typename' field in incoming metadata")
 
     def own_fields(self) -> dict[str, Any]:
-        """Return the plain values that are not the system's."""
+        """Return the plain values that are not the system's, and those that were given to it."""
         own = {key: value for key, value in self._plain.items() if key not in _SYSTEM}
         if self.isglobal:
             own["global"] = True
         if self._plain.get("nbytes"):
             own["nbytes"] = self._plain["nbytes"]
+        if is_signature(self._plain.get("signature")):
+            own["signature"] = self._plain["signature"]  # else it is the id
         return own
 
     def tree(self) -> dict[str, Any]:
@@ -401,6 +403,11 @@ class ObjectMeta:
 
 
 _NOTHING: Any = object()
+
+
+def is_signature(value: Any) -> bool:
+    """Tell whether a value can be an object's signature."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
 
 
 def has_whole(meta: ObjectMeta) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import select
 import socket
 import struct
 from collections.abc import Mapping
@@ -25,6 +26,13 @@ __all__ = ["FRAME_BYTES_MAX", "VERSION", "Connection", "FrameError", "pack"]
 
 VERSION: Final = "0.24.2"
 FRAME_BYTES_MAX: Final = 256 << 20
+_ROOM_BYTES: Final = 1 << 16
+"""What is taken for a message before the first byte of it is there."""
+_LONG_BYTES: Final = 1 << 20
+"""Messages that are longer are looked at before they are read."""
+_CONTAINER_BYTES: Final = 64
+_ITEM_BYTES: Final = 56
+_MEMORY_BYTES_MAX: Final = 1 << 30
 _length = struct.Struct("<Q")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -68,6 +76,18 @@ def _check_numbers(value: Any) -> None:
             _check_numbers(item)
 
 
+def _check_memory(body: bytearray) -> None:
+    """Refuse JSON that is short, and long in memory: a list of empty ones has 24 times the bytes.
+
+    Also counted is what stands inside texts, so the bound is far above what programs send.
+    """
+    size = len(body)
+    size += _CONTAINER_BYTES * (body.count(b"{") + body.count(b"["))
+    size += _ITEM_BYTES * body.count(b",")
+    if size > _MEMORY_BYTES_MAX:
+        raise InvalidException(f"the message has too many parts: they may take {size} bytes")
+
+
 class Connection:
     """A socket on which messages and raw bytes go both ways. For one thread at a time."""
 
@@ -108,7 +128,8 @@ class Connection:
         """Return the next message; None when the other side has closed.
 
         Raises:
-            FrameError: It is too long, or no JSON object.
+            FrameError: It is too long.
+            InvalidException: It is no JSON object, or one of too many parts.
         """
         head = bytearray(8)
         if not self._fill(memoryview(head), may_end=True):
@@ -116,8 +137,9 @@ class Connection:
         size = _length.unpack(head)[0]
         if size > FRAME_BYTES_MAX:
             raise FrameError(f"a message of {size} bytes, at most {FRAME_BYTES_MAX} are allowed")
-        body = bytearray(size)
-        self._fill(memoryview(body))
+        body = self._body(size)
+        if size > _LONG_BYTES:
+            _check_memory(body)
         try:
             message = _decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -125,6 +147,18 @@ class Connection:
         if not isinstance(message, dict):
             raise InvalidException("a message is a JSON object")
         return message  # pyright: ignore[reportUnknownVariableType] JSON's keys are strings
+
+    def _body(self, size: int) -> bytearray:
+        """Return so many bytes; room is taken as they come: lengths alone fill no memory."""
+        body = bytearray()
+        try:
+            while (at := len(body)) < size:
+                body += bytes(min(size - at, max(at, _ROOM_BYTES)))
+                with memoryview(body) as whole, whole[at:] as part:
+                    self._fill(part)
+        except MemoryError as error:  # what is left of the message would be taken for the next
+            raise FrameError(f"there is no memory for a message of {size} bytes") from error
+        return body
 
     def receive_bytes(self, memory: memoryview) -> None:
         """Fill memory with raw bytes."""
@@ -147,12 +181,15 @@ class Connection:
         return True
 
     def is_gone(self) -> bool:
-        """Tell whether the other side has closed, without waiting."""
+        """Tell whether the other side has closed, without waiting.
+
+        Not by a look at what can be read: who gives up a wait says so, and then closes.
+        """
+        poller = select.poll()
         try:
-            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
+            poller.register(self.socket, select.POLLRDHUP)
+            return bool(poller.poll(0))
+        except (OSError, ValueError):  # closed on this side
             return True
 
     # The side that asks.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from entrepot import settings
 from entrepot.errors import ConflictError, ExistsError, LimitError, NotFoundError
 from entrepot.layers import values
 from entrepot.layers.objects import Assembly, Leaf, Node
@@ -20,6 +21,7 @@ from entrepot.layers.objects.chunks import (
     StreamFailedError,
     StreamStoppedError,
 )
+from entrepot.layers.objects.raw import RawBytes
 from support.conditions import PATIENCE_S
 from support.tiers import Rig
 
@@ -180,3 +182,29 @@ def test_a_stream_that_is_dropped_takes_its_chunks_along(rig: Rig) -> None:
     assert rig.objects.exists(chunk), "it is a part of something by now"
     rig.objects.delete(held)
     assert rig.objects.count() == 0
+
+
+def test_who_waits_for_blobs_is_woken_when_the_last_is_there(
+    rig: Rig, assembly: Assembly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "WAIT_SLICE_S", 10_000.0)  # nobody looks by himself
+    blobs = [assembly.begin_blob(8), assembly.begin_blob(8)]
+    promised = RawBytes(rig.tier).promise()
+    ids = [blobs[0].id, rig.objects.put(5), blobs[1].id, promised, promised | BLOB_BIT]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(assembly.wait, ids)
+        for blob in blobs:
+            assert not waiting.done()
+            assembly.seal_blob(blob)
+        assert not waiting.done()
+        RawBytes(rig.tier).keep(promised, [memoryview(b"kept")])
+        assert waiting.result(PATIENCE_S)
+
+
+def test_a_wait_for_blobs_ends_with_its_time(rig: Rig, assembly: Assembly) -> None:
+    blob = assembly.begin_blob(8)
+    assert not assembly.wait([rig.objects.put(5), blob.id], 0)
+    assert not assembly.wait([blob.id], 0.01)
+    assembly.seal_blob(blob)
+    assert assembly.wait([blob.id], 0)
+    assert assembly.wait([], 0)

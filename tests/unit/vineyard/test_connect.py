@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import entrepot.vineyard as vineyard
-from entrepot.vineyard.core.client import Client
+from entrepot.vineyard._local import LocalStore
+from entrepot.vineyard.core.client import Client, IPCClient
+from support.homes import Home
 
 C: Any = vineyard._C
 VARIABLES = ("VINEYARD_IPC_SOCKET", "VINEYARD_RPC_ENDPOINT", "VINEYARD_CONFIG")
@@ -140,6 +142,18 @@ def test_the_status_is_as_in_the_document(client: Client) -> None:
         told
     )
     assert client.version == vineyard.__version__ == "0.24.2"
+
+
+def test_a_depot_full_of_metadata_has_no_memory_but_not_less(home: Home) -> None:
+    with Client(IPCClient(LocalStore(home.open("64M")))) as client:
+        with pytest.raises(C.NotEnoughMemoryException) as caught:  # noqa: PT012 until it is full
+            while True:
+                meta = vineyard.ObjectMeta()
+                meta["typename"] = "my::Type"
+                meta["text"] = "x" * 1_000_000
+                client.create_metadata(meta)
+        assert "size are -" not in str(caught.value)
+        assert client.status.memory_limit >= 0
 
 
 def test_ids_of_other_types_are_refused(client: Client) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from entrepot.gateways.vineyard.patterns import NAME_BYTES_MAX
 from entrepot.gateways.vineyard.requests import field, id_field, ids_field
 from entrepot.gateways.vineyard.session import Session
 from entrepot.vineyard._errors import (
@@ -17,22 +18,35 @@ from entrepot.vineyard._errors import (
     MetaTreeInvalidException,
     MetaTreeSubtreeNotExistsException,
     NotImplementedException,
+    ObjectNotSealedException,
 )
-from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, INVALID, ObjectID, text_id
-from entrepot.vineyard._meta import BLOB, ObjectMeta
-from entrepot.vineyard._wire import VERSION
+from entrepot.vineyard._ids import BLOB_BIT, INVALID, ObjectID, text_id
+from entrepot.vineyard._meta import BLOB, ObjectMeta, is_signature
+from entrepot.vineyard._wire import FRAME_BYTES_MAX, VERSION
 
 __all__ = ["BARE", "COMMANDS"]
 
 Json = dict[str, Any]
 
+_NUMBER_BYTES = 8
+"""About what a number takes in a message, with its punctuation."""
+_KINDS: dict[str, type] = {
+    "typename": str,
+    "instance_id": int,
+    "signature": int,
+    "transient": bool,
+    "global": bool,
+    "nbytes": int,
+    "__timestamp": int,
+}
+"""What each client reads of every object: of another type, it would fail."""
 
 # Objects.
 
 
 def create_data(session: Session, request: Json) -> Json:
     """Store an object."""
-    meta = _made(field(request, "content", dict))
+    meta = _made(session, field(request, "content", dict))
     number = session.store.build([meta])[0]
     return {
         "id": number,
@@ -43,7 +57,7 @@ def create_data(session: Session, request: Json) -> Json:
 
 def create_datas(session: Session, request: Json) -> Json:
     """Store several objects, all or none."""
-    metas = [_made(content) for content in field(request, "contents", list)]
+    metas = [_made(session, content) for content in field(request, "contents", list)]
     return {
         "num": len(metas),
         "ids": session.store.build(metas),
@@ -52,41 +66,87 @@ def create_datas(session: Session, request: Json) -> Json:
     }
 
 
-def _made(content: Any) -> ObjectMeta:
+def _made(session: Session, content: Any) -> ObjectMeta:
     if not isinstance(content, dict):
         raise MetaTreeInvalidException("the content is no JSON object")
     meta = ObjectMeta()
     for key, value in content.items():  # pyright: ignore[reportUnknownVariableType] what a user gave
         if isinstance(value, dict):
-            meta.add_member(key, _member(value))  # pyright: ignore[reportUnknownArgumentType] what a user gave
-        elif key not in ("id", "signature"):
-            meta[key] = value  # pyright: ignore[reportUnknownArgumentType] what a user gave
+            meta.add_member(key, _member(session, value))  # pyright: ignore[reportUnknownArgumentType] what a user gave
+        elif key != "id" and (key != "signature" or is_signature(value)):
+            _set(meta, key, value)  # pyright: ignore[reportUnknownArgumentType] what a user gave
     if not isinstance(content.get("typename", ""), str):  # pyright: ignore[reportUnknownMemberType] what a user gave
         raise MetaTreeInvalidException("the typename is no text")
+    _check_typename(meta.get("typename", ""))
     if meta.get("typename") == BLOB:
         raise AssertionFailedException("a blob is not made by its metadata")
     return meta
 
 
-def _member(node: Json) -> ObjectID:
+def _set(meta: ObjectMeta, key: str, value: Any) -> None:
     try:
-        return ObjectID(field(node, "id", str))
+        meta[key] = value
+    except TypeError as error:
+        raise InvalidException(str(error)) from None
+
+
+def _check_typename(typename: str) -> None:
+    if len(typename.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+        raise MetaTreeInvalidException(f"the typename is longer than {NAME_BYTES_MAX} bytes")
+
+
+def _member(session: Session, node: Json) -> ObjectID:
+    try:
+        id = ObjectID(field(node, "id", str))
     except ValueError:
         raise MetaTreeInvalidException(f"{node.get('id')!r} is no object id") from None
+    if session.instance.drafts.get(int(id)) is not None:  # whoever writes it
+        raise ObjectNotSealedException(f"the blob {text_id(int(id))} is not sealed yet")
+    return id
 
 
 def get_data(session: Session, request: Json) -> Json:
     """Return the metadata of objects; those that do not exist are left out."""
     ids = [id for id in ids_field(request, "id") if id != INVALID]
     if field(request, "wait", bool, False):
-        for _ in session.slices():
-            if all(id == EMPTY_BLOB or session.store.exists(id) for id in ids):
+        for seconds in session.slices():
+            if session.store.await_objects(ids, seconds):
                 break
-    return {"content": _trees(session, session.store.fetch(ids, buffers=False))}
+    return {"content": _trees(session.store.fetch(ids, buffers=False))}
 
 
-def _trees(session: Session, metas: dict[int, ObjectMeta]) -> Json | None:
+def _trees(metas: dict[int, ObjectMeta]) -> Json | None:
+    """Return the trees of objects, each member wherever it is one: what is shared comes often.
+
+    Raises:
+        InvalidException: They are too many for a message.
+    """
+    sizes: dict[int, int] = {}
+    left = FRAME_BYTES_MAX
+    for id, meta in metas.items():
+        left -= _size(meta, sizes)
+        if left < 0:
+            raise InvalidException(
+                f"with all its members, {text_id(id)} is longer than a message may be: "
+                f"{FRAME_BYTES_MAX} bytes, with what is asked for besides"
+            )
     return {text_id(id): meta.tree() for id, meta in metas.items()} or None
+
+
+def _size(meta: ObjectMeta, sizes: dict[int, int]) -> int:
+    """Return about how many bytes the tree of an object has; `sizes` are those that are known."""
+    known = sizes.get(id(meta))
+    if known is None:
+        fields, members = meta.fields(), meta.members()
+        known = sum(
+            len(name) + (len(value) if isinstance(value, str) else _NUMBER_BYTES)
+            for name, value in fields.items()
+        )
+        for name, member in members.items():
+            is_known = isinstance(member, ObjectMeta)
+            known += len(name) + (_size(member, sizes) if is_known else _NUMBER_BYTES)
+        sizes[id(meta)] = known
+    return known
 
 
 def list_data(session: Session, request: Json) -> Json:
@@ -97,7 +157,7 @@ def list_data(session: Session, request: Json) -> Json:
         limit=field(request, "limit", int, 5),
         buffers=False,
     )
-    return {"type": "get_data_reply", "content": _trees(session, metas)}
+    return {"type": "get_data_reply", "content": _trees(metas)}
 
 
 def exists(session: Session, request: Json) -> Json:
@@ -139,7 +199,29 @@ def shallow_copy(session: Session, request: Json) -> Json:
     id = id_field(request, "id")
     if id & BLOB_BIT:
         raise AssertionFailedException("blobs cannot be copied")
-    return {"target_id": session.store.shallow_copy(id, field(request, "extra", dict, {}))}
+    extra = {key: _extra(key, value) for key, value in field(request, "extra", dict, {}).items()}
+    extra.pop("id", None)
+    return {"target_id": session.store.shallow_copy(id, extra)}
+
+
+def _extra(key: str, value: Any) -> Any:
+    """Return a field to be added, which others can read.
+
+    Raises:
+        AssertionFailedException: It is no plain value.
+        InvalidException: It is not what a client takes it for.
+        MetaTreeInvalidException: It is a type name that is too long.
+    """
+    if isinstance(value, (dict, list)):
+        raise AssertionFailedException(f"{key!r} is no plain value")
+    kind = _KINDS.get(key)
+    if kind is not None and (
+        not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)
+    ):
+        raise InvalidException(f"{key!r} is {value!r}, not of type {kind.__name__}")
+    if key == "typename":
+        _check_typename(value)
+    return value
 
 
 def del_data(session: Session, request: Json) -> Json:

@@ -66,12 +66,11 @@ def sizes_field(request: Json) -> list[int]:
 
 def blobs_asked(request: Json) -> list[int]:
     """Return the ids of blobs that are asked for: as a list, or by numbered fields."""
-    if "ids" in request:
-        return ids_field(request, "ids")
-    count = field(request, "num", int)
+    ids = ids_field(request, "ids") if "ids" in request else None
+    count = field(request, "num", int) if ids is None else len(ids)
     if not 0 <= count <= _BLOBS_MAX:
         raise InvalidException(f"{count} blobs at once, at most {_BLOBS_MAX} are allowed")
-    return [id_field(request, str(number)) for number in range(count)]
+    return ids or [id_field(request, str(number)) for number in range(count)]
 
 
 def _checked_id(id: Any) -> int:
@@ -84,6 +83,8 @@ def error_reply(error: Exception) -> Json:
     """Return the reply that tells of an error."""
     if isinstance(error, EntrepotError):
         error = translated(error)
+    if isinstance(error, RecursionError):
+        error = InvalidException("what is asked for, or was sent, is nested too deeply")
     for code, kind in CODES.items():
         if type(error) is kind:
             return {"code": code, "message": getattr(error, "detail", str(error))[:_TEXT_MAX]}
@@ -92,4 +93,4 @@ def error_reply(error: Exception) -> Json:
 
 def is_vineyards(error: Exception) -> bool:
     """Tell whether an error is one that a client is told of by its code."""
-    return isinstance(error, (VineyardException, EntrepotError))
+    return isinstance(error, (VineyardException, EntrepotError, RecursionError))

@@ -116,7 +116,8 @@ class Server:
             try:
                 session = self._instance.welcome(Connection(sock))
                 self._begin(session)
-            except (EntrepotError, OSError, RuntimeError):  # this one is turned away; others go on
+            except (EntrepotError, OSError, RuntimeError, MemoryError):
+                # This one is turned away; others go on.
                 _log.exception("a connection could not be served")
                 if session is not None:
                     self._instance.forget(session)

@@ -6,12 +6,12 @@ import contextlib
 import socket
 import struct
 import threading
-import time
 from collections.abc import Generator, Iterator
 from typing import Any
 
 import entrepot
 from entrepot.gateways.vineyard.lending import Lender
+from entrepot.gateways.vineyard.patterns import bounded_matcher
 from entrepot.layers.objects.assembly import BlobDraft
 from entrepot.vineyard._errors import (
     ConnectionErrorException,
@@ -105,7 +105,9 @@ class Instance:
 
     def welcome(self, connection: Connection) -> Session:
         """Return the session of a new client."""
-        session = Session(self, connection, LocalStore(self.depot, limit=self.limit))
+        session = Session(
+            self, connection, LocalStore(self.depot, limit=self.limit, matcher=bounded_matcher)
+        )
         with self._lock:
             self._sessions.add(session)
         return session
@@ -163,17 +165,14 @@ class Session:
         self.instance.lender.give_all_back(self)
 
     def slices(self) -> Iterator[float]:
-        """Yield for how long to wait next, while the client is there."""
+        """Yield for how long to sleep on a bell next, while the client is there."""
         self.is_parked = True
         try:
             while True:
                 self.check_depot()
-                begun = time.monotonic()
                 yield _SLICE_S
                 if self.connection.is_gone():
                     return
-                if time.monotonic() - begun < _SLICE_S / 10:
-                    time.sleep(_SLICE_S / 10)  # what it waits for does not wait itself
                 # Waits this short do not look for the dead, and one may be who is waited for.
                 self.store.depot.attached.tick()
         finally:

@@ -194,8 +194,10 @@ def increase_reference_count(session: Session, request: Json) -> Json:
 
 
 def is_in_use(session: Session, request: Json) -> Json:
-    """Tell whether some client looks at a blob."""
+    """Tell whether some client looks at a blob, or writes it."""
     id = id_field(request, "id")
+    if session.instance.drafts.get(id) is not None:
+        return {"is_in_use": True}
     if not session.store.exists(id):
         raise _missing(id)
     return {"is_in_use": session.instance.lender.is_borrowed(id)}
@@ -204,7 +206,7 @@ def is_in_use(session: Session, request: Json) -> Json:
 def is_spilled(session: Session, request: Json) -> Json:
     """Tell that a blob is in memory: nothing is ever moved to a disk."""
     id = id_field(request, "id")
-    if not session.store.exists(id):
+    if session.instance.drafts.get(id) is None and not session.store.exists(id):
         raise _missing(id)
     return {"is_spilled": False}
 

@@ -11,13 +11,15 @@ memory, when it is made a member of something else.
 Keys::
 
     ("mark", id)  -> Marks: what may change of an object that is otherwise sealed
+
+Bell: the key of a blob, rung when what was written in place is sealed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,10 +29,11 @@ from entrepot.arena import loans, writers
 from entrepot.arena.bulk import Draft, Ref
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import LimitError
-from entrepot.layers import values
+from entrepot.layers import names, values
 from entrepot.layers.objects import core
 from entrepot.layers.objects.core import OBJECT, object_key
 from entrepot.layers.tier import Found, Tier, open_record
+from entrepot.waiting import Deadline
 
 __all__ = ["BLOB_BIT", "Assembly", "BlobDraft", "Leaf", "Loan", "Marks", "Node", "Snapshot"]
 
@@ -232,7 +235,9 @@ class Assembly:
         self._bulk.seal(tx, blob.draft)
         encoded = values.Encoded(values.BYTES, b"", [blob.memory])
         record = values.bulk_record(encoded, blob.draft.ref)
-        core.put_record(tx, object_key(blob.id), record)
+        key = object_key(blob.id)
+        core.put_record(tx, key, record)
+        tx.ring(key)  # its id was known before: somebody may wait for it
 
     def _seal_and_lend(self, tx: Transaction, blob: BlobDraft) -> Loan:
         self._seal_blob(tx, blob)
@@ -374,11 +379,36 @@ class Assembly:
             return True
         return bool(id & BLOB_BIT) and self._engine.get(object_key(id ^ BLOB_BIT)) is not None
 
+    def wait(self, ids: Iterable[int], timeout: float | None = None) -> bool:
+        """Wait until there are objects or blobs of these ids; False when `timeout` seconds passed.
+
+        Woken by who seals a blob, and by who keeps a promise (`RawBytes.keep`): no other id is
+        known to anybody before there is something. The rest is noticed by who looks again.
+        """
+        deadline = Deadline(timeout)
+        for id in ids:
+            # The bytes of a value have an id too: of what will be there, one cannot tell which.
+            bells = (
+                [object_key(id), object_key(id & ~BLOB_BIT)] if id & BLOB_BIT else [object_key(id)]
+            )
+            while True:
+                seen = self._engine.listen(bells)
+                if self.exists(id):
+                    break
+                if deadline.left() == 0:
+                    return False
+                self._engine.wait(bells, seen, deadline.left())
+        return True
+
     def find(self, last: int, limit: int) -> list[tuple[int, bytes]]:
         """Return up to `limit` (id, record) behind the id `last`, by id: blobs come last."""
         begin = object_key(last) if last else b""
         items = self._engine.read(core.list_records, begin, limit)
         return [(core.as_int(OBJECT.tail(key)[0]), record) for key, record in items]
+
+    def names(self, matches: Callable[[str], bool], limit: int) -> dict[str, int]:
+        """Return up to `limit` names that match, with their ids, by name."""
+        return names.find(self._engine, matches, limit)
 
     # Marks.
 
@@ -433,7 +463,8 @@ class Assembly:
 
         Args:
             id: A tree, or a value.
-            extra: Fields to add or to replace: of a tree only.
+            extra: Fields to add, or to put in the place of fields and members, and perhaps a
+                "typename": of a tree only.
 
         Raises:
             NotFoundError: There is no such object.
@@ -454,9 +485,11 @@ class Assembly:
                 self._bulk.retain(tx, ref)
             core.put_record(tx, object_key(number), record)
             return
-        fields = dict(tree.fields) | extra
-        again = values.encode_tree(values.Tree(tree.typename, fields, tree.members))
-        self._put_tree(tx, number, again, list(tree.members.values()))
+        typename = extra.get("typename", tree.typename)
+        fields = dict(tree.fields) | {name: of for name, of in extra.items() if name != "typename"}
+        members = {name: of for name, of in tree.members.items() if name not in extra}
+        again = values.encode_tree(values.Tree(typename, fields, members))
+        self._put_tree(tx, number, again, list(members.values()))
 
 
 def _marks_of(tx: Transaction, id: int) -> Marks:

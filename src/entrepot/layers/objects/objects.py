@@ -413,16 +413,8 @@ class Objects:
         """
         _check_limit(limit)
         matches = matcher(pattern, regex=regex)
-        found: dict[str, ObjectId] = {}
-        last = b""
-        while items := self._engine.read(names.list_names, last, settings.BATCH_KEYS):
-            for _, name, number in items:
-                if limit is not None and len(found) >= limit:
-                    return found
-                if matches(name):
-                    found[name] = ObjectId(number)
-            last = items[-1][0]
-        return found
+        found = names.find(self._engine, matches, limit)
+        return {name: ObjectId(number) for name, number in found.items()}
 
 
 def _describe_tree(records: dict[int, bytes], number: int) -> dict[str, Any]:

@@ -249,7 +249,6 @@ class ClientBase:
         for meta in metas:
             if meta.is_stored():  # stored again, it becomes another object
                 meta.reset_key("id")
-                meta.reset_key("signature")
         self.build(metas)
 
     def get_meta(self, object_id: ObjectID, sync_remote: bool = True) -> ObjectMeta:
