@@ -72,6 +72,9 @@ BRISK_S: Final = 0.0005
 STOPPED_WRITER_PATIENCE_S: Final = 2.0
 """How long a write waits for a stopped process (Ctrl-Z, debugger) that holds the write lock."""
 
+NWS_LOOK_S: Final = 0.00006
+"""So long a client over TCP looks for an answer before it sleeps."""
+
 IDS_PER_LEASE: Final = 1 << 16
 BATCH_KEYS: Final = 1000
 """Most keys that one transaction touches when a big thing is deleted or walked through."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
+from entrepot import settings
 from entrepot.layers import foreign
 from entrepot.nws import _wire
 from entrepot.nws._errors import (
@@ -23,6 +26,8 @@ __all__ = ["RemoteLink"]
 
 _PIECE_BYTES = 256 * 1024
 _BUFFER_BYTES = 64 * 1024
+_LOOKS_PER_YIELD = 4
+_SLEEPS_MAX = 1023
 
 
 class RemoteRetrieved:
@@ -67,11 +72,15 @@ class RemoteLink:
         """
         self._protocol = protocol
         self._lock = threading.Lock()
+        self._sleeps = self._sleeps_left = 0
+        """So many requests do not look for their answer, after the last look was in vain."""
         try:
             self.socket = socket.create_connection((host, port))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._reader = self.socket.makefile("rb", _BUFFER_BYTES)
+            self._poll = select.poll()
+            self._poll.register(self.socket, select.POLLIN)
             self.socket.sendall(_wire.WITH_COOKIES)
             answer = self._receive(4)
         except (OSError, NwsConnectionDroppedException) as error:
@@ -215,9 +224,11 @@ class RemoteLink:
         return str(body, "utf-8", "surrogateescape") if status == 0 else None
 
     def _status(self) -> int:
+        self._look_for_answer()
         return _wire.number(self._receive(4))
 
     def _long_head(self) -> tuple[int, int, Cookie, int]:
+        self._look_for_answer()
         head = self._receive(84 if self._has_cookies else 44)
         cookie = _wire.START
         if self._has_cookies:
@@ -227,6 +238,26 @@ class RemoteLink:
         # A very old server spoils a descriptor that is negative.
         known = _wire.number(descriptor) if descriptor.isdigit() else 0
         return _wire.number(head[:4]), known, cookie, size
+
+    def _look_for_answer(self) -> None:
+        """Wait a moment for an answer without sleeping, as long as that is worth it.
+
+        Where nothing else runs, to wake up takes longer than our gateway needs for a request.
+        Where much runs, who looks keeps the processor from it: then the next requests sleep,
+        more of them each time.
+        """
+        if self._sleeps_left:
+            self._sleeps_left -= 1
+            return
+        looks, end_s = 1, time.perf_counter() + settings.NWS_LOOK_S
+        while not self._poll.poll(0) and time.perf_counter() < end_s:
+            looks += 1
+            if not looks % _LOOKS_PER_YIELD:
+                os.sched_yield()  # the gateway, or who it answers first, may need this processor
+        if time.perf_counter() < end_s:
+            self._sleeps = 0
+        else:
+            self._sleeps = self._sleeps_left = min(2 * self._sleeps + 1, _SLEEPS_MAX)
 
     def _receive(self, size: int) -> bytes:
         """Return just so many bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import io
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 
 import entrepot
+from entrepot import settings
 from entrepot.gateways.nws import NwsGateway
 from entrepot.nws import client as nws
+from entrepot.nws._remote import RemoteLink
 from entrepot.nws.client import NetWorkSpace, NwsServer
 from support.conditions import PATIENCE_S, wait_until
 from support.homes import Home
@@ -261,6 +264,30 @@ def test_a_server_that_vanishes_during_a_wait_is_told(depot: entrepot.Depot) -> 
     with pytest.raises(nws.NwsConnectionDroppedException):
         space.store("v", 1)
     space.server.close()
+
+
+def test_looks_that_are_in_vain_become_few_and_one_that_is_not_ends_that(
+    depot: entrepot.Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = NwsGateway(depot)
+    gateway.start()
+    looks: list[int] = []
+    with contextlib.closing(RemoteLink(gateway.host, gateway.port, 2)) as link:
+        assert link.open("w", owned=False, persistent=False, create=True)
+        link._sleeps = link._sleeps_left = 0
+        monkeypatch.setattr(settings, "NWS_LOOK_S", 0)
+        for number in range(20):
+            before = link._sleeps_left
+            assert link.store("w", "v", number)
+            if not before:
+                looks.append(number)
+        assert looks == [0, 2, 6, 14]
+        monkeypatch.setattr(settings, "NWS_LOOK_S", PATIENCE_S)
+        while link._sleeps_left:
+            assert link.store("w", "v", "more")
+        assert link.store("w", "v", "the last")
+        assert link._sleeps == 0
+    gateway.close()
 
 
 def test_nobody_at_a_port_is_said_with_its_name() -> None:
