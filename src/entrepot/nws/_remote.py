@@ -27,7 +27,7 @@ __all__ = ["RemoteLink"]
 _PIECE_BYTES = 256 * 1024
 _BUFFER_BYTES = 64 * 1024
 _LOOKS_PER_YIELD = 4
-_SLEEPS_MAX = 1023
+_SLEEPS_MAX = 255
 
 
 class RemoteRetrieved:
