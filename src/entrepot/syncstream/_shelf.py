@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import weakref
+from collections import deque
 from typing import NamedTuple
 
 import entrepot
 from entrepot.layers.lines import Lines
-from entrepot.syncstream._streams import Stream, checked_size
+from entrepot.syncstream._streams import Stream, checked_size, partial_line
 from entrepot.syncstream.base import GroupedMessage, item_of
 
 __all__ = ["Address", "Shelf", "Shelved", "items_of"]
@@ -76,7 +78,7 @@ class Shelved(Stream):
     def __bool__(self) -> bool:
         return True
 
-    def read(self, size: int | None = None, /) -> tuple[str | GroupedMessage, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
+    def read(self, size: int | None = None) -> tuple[str | GroupedMessage, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
         """Return the last items, oldest first; a line that is not finished counts.
 
         Raises:
@@ -86,7 +88,21 @@ class Shelved(Stream):
         self.check_open()
         return self._shelf.read(checked_size(size, self.maxlen))
 
-    def write(self, data: str, /) -> int:
+    @property
+    def storage(self) -> deque[str | GroupedMessage]:
+        """The last lines that are finished; changing it changes nothing."""
+        items: deque[str | GroupedMessage] = deque(maxlen=self.maxlen)
+        if not self.closed:
+            items.extend(map(item_of, self._shelf.lines.read(self.maxlen).entries))
+        return items
+
+    @property
+    def last_line(self) -> io.StringIO:
+        """The latest line that is not finished; writing to it changes nothing."""
+        found = [] if self.closed else self._shelf.lines.read(1, partial=True).partials
+        return partial_line(found[-1].text if found else "")
+
+    def write(self, data: str) -> int:
         """Raise: mirrors write.
 
         Raises:

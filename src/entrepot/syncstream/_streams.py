@@ -21,6 +21,7 @@ __all__ = [
     "Stream",
     "checked_maxlen",
     "checked_size",
+    "partial_line",
 ]
 
 
@@ -102,12 +103,12 @@ class Stream(io.TextIOBase):
     errors = "backslashreplace"  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType] see above
 
     def readable(self) -> bool:
-        """Return True."""
-        return True
+        """Return True while the stream is open."""
+        return not self.closed
 
     def writable(self) -> bool:
-        """Return True."""
-        return True
+        """Return True while the stream is open."""
+        return not self.closed
 
     def seekable(self) -> bool:
         """Return False."""
@@ -184,6 +185,13 @@ class Redirecting(Stream):
         trace: TracebackType | None,
     ) -> None:
         self._give_back()
+
+
+def partial_line(text: str) -> io.StringIO:
+    """Return a line that is not finished as the original keeps it: a stream, at its end."""
+    stream = io.StringIO()
+    stream.write(text)
+    return stream
 
 
 def checked_maxlen(maxlen: object) -> int:

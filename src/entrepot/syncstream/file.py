@@ -110,7 +110,7 @@ class LineFileBuffer(Forking, Redirecting):
                     part.unlink(missing_ok=True)
             raise
 
-    def write(self, data: str, /) -> int:
+    def write(self, data: str) -> int:
         """Write a text; return how many characters stand behind its last line break.
 
         Raises:
@@ -135,7 +135,7 @@ class LineFileBuffer(Forking, Redirecting):
                 self._set_partial(partial + rest)
         return 1 if data.splitlines() == [""] else len(rest)
 
-    def read(self, size: int | None = None, /) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
+    def read(self, size: int | None = None) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
         """Return the last lines, oldest first; this writer's partial line counts.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import math
 import os
 import threading
@@ -34,6 +35,7 @@ from entrepot.syncstream._streams import (
     Redirecting,
     checked_maxlen,
     checked_size,
+    partial_line,
 )
 from entrepot.syncstream.base import GroupedMessage, is_end_line_break
 
@@ -321,7 +323,7 @@ class LineHostMirror(Forking, _Caller, Redirecting):
             self._writers[key] = name
         return name
 
-    def write(self, data: str, /) -> int:
+    def write(self, data: str) -> int:
         """Write a text; return how many characters it has.
 
         Raises:
@@ -460,7 +462,12 @@ class LineHostMirror(Forking, _Caller, Redirecting):
                 finally:
                     self._pending.text = pending
 
-    def read(self, size: int | None = None, /) -> str:
+    @property
+    def last_line(self) -> io.StringIO:
+        """The text of this thread that waits; writing to it changes nothing."""
+        return partial_line(self._pending.text)
+
+    def read(self, size: int | None = None) -> str:
         """Return the text that waits, or its last characters.
 
         Raises:

@@ -31,6 +31,7 @@ from entrepot.syncstream._streams import (
     Redirecting,
     checked_maxlen,
     checked_size,
+    partial_line,
 )
 from entrepot.syncstream.base import GroupedMessage, is_end_line_break
 
@@ -80,7 +81,7 @@ class LineBuffer(Forking, Redirecting):
         """Take a batch of finished lines: for subclasses."""
         self.storage.extend(lines)
 
-    def write(self, data: str, /) -> int:
+    def write(self, data: str) -> int:
         """Write a text; return what the original does, which is no count of anything.
 
         Raises:
@@ -109,7 +110,7 @@ class LineBuffer(Forking, Redirecting):
         self.last_line.truncate()
         return text
 
-    def read(self, size: int | None = None, /) -> tuple[str | GroupedMessage, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
+    def read(self, size: int | None = None) -> tuple[str | GroupedMessage, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] it reads lines, as the original
         """Return the last lines, oldest first; one that is not finished counts.
 
         Raises:
@@ -424,7 +425,7 @@ class LineProcMirror(Forking, Redirecting):
         if decode_buffer(raw).is_stopped:
             raise StopIteration(_STOP)
 
-    def write(self, data: str, /) -> int:
+    def write(self, data: str) -> int:
         """Write a text; return how many characters it has.
 
         Raises:
@@ -459,7 +460,12 @@ class LineProcMirror(Forking, Redirecting):
         finally:
             self._writer.obeys = True
 
-    def read(self, size: int | None = None, /) -> str:
+    @property
+    def last_line(self) -> io.StringIO:
+        """The text of this thread that waits; writing to it changes nothing."""
+        return partial_line(self._pending.text)
+
+    def read(self, size: int | None = None) -> str:
         """Return the text that waits for the end of its line, or its last characters.
 
         Raises:
@@ -532,9 +538,10 @@ class LineProcMirror(Forking, Redirecting):
         """
         if self.closed:
             return
-        message = GroupedMessage(error if obj_err is None else obj_err)
+        given = error if obj_err is None else obj_err
+        message = GroupedMessage(given)
         with self._writing():
-            self.new_line(check=not isinstance(obj_err, StopIteration))
+            self.new_line(check=not isinstance(given, StopIteration))
             self._finish_others()
             self._sign()
             self._writer.add(ERROR, message.data)

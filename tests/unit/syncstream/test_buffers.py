@@ -110,6 +110,7 @@ def test_a_line_buffer_has_the_manners_of_a_stream() -> None:
         pickle.dumps(buffer)
     buffer.close()
     buffer.close()
+    assert (buffer.readable(), buffer.writable(), buffer.seekable()) == (False, False, False)
     for call, error in (
         (buffer.read, OSError),
         (lambda: buffer.write("x"), OSError),
@@ -307,6 +308,48 @@ def test_a_mirror_keeps_half_a_line_unless_it_is_aggressive(depot: entrepot.Depo
     buffer.close()
     with pytest.raises(OSError, match="closed"):
         buffer.read()
+
+
+def test_arguments_may_be_given_by_their_names(depot: entrepot.Depot, tmp_path: Path) -> None:
+    for buffer in (LineBuffer(maxlen=3), LineFileBuffer(file_path=tmp_path / "log", maxlen=3)):
+        assert buffer.write(data="a\nb\nhalf") == 4
+        assert buffer.read(size=2) == ("b", "half")
+        buffer.close()
+    buffer = LineProcBuffer(maxlen=3, depot=depot)
+    mirror = buffer.mirror
+    assert mirror.write(data="half") == 4
+    assert mirror.read(size=2) == "lf"
+    mirror.send_data(data="whole\n")
+    assert buffer.read(size=1) == ("whole",)
+    buffer.close()
+
+
+def test_the_parts_of_a_buffer_are_what_the_originals_are(depot: entrepot.Depot) -> None:
+    buffer = LineProcBuffer(3, depot=depot)
+    assert (buffer.storage.maxlen, buffer.last_line.tell()) == (3, 0)
+    mirror = buffer.mirror
+    mirror.write("a\nb\nhalf")
+    assert list(buffer.storage) == ["a", "b"]
+    assert (buffer.last_line.getvalue(), buffer.last_line.tell()) == ("half", 4)
+    mirror.new_line()
+    assert mirror.last_line.tell() == 0
+    mirror.write("more")
+    assert (mirror.last_line.getvalue(), mirror.last_line.tell()) == ("more", 4)
+    buffer.close()
+    assert (list(buffer.storage), buffer.last_line.tell()) == ([], 0)
+
+
+@pytest.mark.parametrize("name", ["obj_err", "error"])
+def test_the_last_words_arrive_behind_a_stop_by_either_name(
+    name: str, depot: entrepot.Depot
+) -> None:
+    buffer = LineProcBuffer(depot=depot)
+    mirror = buffer.mirror
+    mirror.write("half")
+    buffer.stop_all_mirrors()
+    mirror.send_error(**{name: StopIteration("bye")})
+    assert shown(buffer.read()) == ["half", "StopIteration: bye"]
+    buffer.close()
 
 
 def test_a_mirror_of_no_buffer_says_so() -> None:

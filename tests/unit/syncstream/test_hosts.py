@@ -123,7 +123,9 @@ def test_a_mirror_has_the_members_of_the_original(url: str) -> None:
     assert "Content-Type" not in mirror.headers_get
     mirror.headers["X"] = "y"
     assert "X" not in mirror.headers
-    assert (mirror.write("half"), mirror.read(), mirror.read(2)) == (4, "half", "lf")
+    assert (mirror.write(data="half"), mirror.read(), mirror.read(size=2)) == (4, "half", "lf")
+    assert (mirror.last_line.getvalue(), mirror.last_line.tell()) == ("half", 4)
+    assert (mirror.readable(), mirror.writable()) == (True, True)
     mirror.clear()
     assert (mirror.read(), mirror.write("")) == ("", 0)
     mirror.write("x")
@@ -137,6 +139,7 @@ def test_a_mirror_has_the_members_of_the_original(url: str) -> None:
     mirror.close()
     mirror.close()
     mirror.send_eof()
+    assert (mirror.readable(), mirror.writable()) == (False, False)
     assert shown(LineHostReader(url).read()) == ["x", "direct", "pickled"]
     for call, error in (
         (mirror.read, OSError),
