@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from entrepot.proxystore.factory import Factory, LambdaFactory, SimpleFactory
 from entrepot.proxystore.proxy import (
     Proxy,
     ProxyLocker,
@@ -109,6 +110,21 @@ def test_changes_go_to_the_object_and_the_proxy_stays_one() -> None:
     assert holder.name == "x"
     del proxy.name
     assert not hasattr(holder, "name")
+
+
+def test_a_proxy_of_an_iterator_is_one() -> None:
+    proxy = Proxy(lambda: iter([1, 2, 3]))
+    assert (next(proxy), list(proxy)) == (1, [2, 3])  # pyright: ignore[reportCallIssue, reportArgumentType] the proxy's class says nothing of its object
+    with pytest.raises(TypeError, match="iterator"):
+        next(Proxy(lambda: [1]))  # pyright: ignore[reportCallIssue, reportArgumentType] see above
+
+
+def test_a_proxy_is_made_of_a_factory_without_a_store() -> None:
+    simple = pickle.loads(pickle.dumps(Proxy(SimpleFactory([1]))))
+    called = Proxy(LambdaFactory(dict, [("a", 1)], b=2))
+    assert (simple, called) == ([1], {"a": 1, "b": 2})
+    with pytest.raises(NotImplementedError):
+        Factory()
 
 
 def test_a_proxy_can_be_entered_and_awaited(tmp_path: Path) -> None:

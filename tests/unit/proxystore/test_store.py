@@ -241,6 +241,16 @@ def test_a_future_needs_a_connector_that_promises_keys() -> None:
 # Names and configurations.
 
 
+def test_the_modules_of_stores_come_with_their_package() -> None:
+    code = (
+        "from entrepot.proxystore import store as s\n"
+        "s.utils.get_key, s.ref.borrow, s.lifetimes.Lifetime, s.executor, s.scopes, s.types\n"
+        "print(hasattr(s, 'nothing'))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout == "False\n"
+
+
 def test_stores_are_found_by_name(tmp_path: Path) -> None:
     store = Store("named", FileConnector(str(tmp_path)))
     assert get_store("named") is None

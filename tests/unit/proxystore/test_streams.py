@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import queue
 from typing import Any
 
@@ -55,10 +56,8 @@ def test_objects_arrive_in_order_as_proxies(ends: Any, store: Store[Any]) -> Non
         assert (first == 0).all()
         assert not store.exists(key), "it is evicted when it is resolved"
         assert int(consumer.next_object()[0]) == 1
+        assert consumer.subscriber is subscriber
         assert [int(proxy[0]) for proxy in consumer] == [2, 3, 4]
-        with pytest.raises(StopIteration):
-            consumer.next()
-        assert list(consumer.iter_objects()) == []
 
 
 def test_batches_are_sent_when_full_or_flushed(ends: Any, store: Store[Any]) -> None:
@@ -107,9 +106,27 @@ def test_filters_pass_objects_over_on_both_sides(ends: Any, store: Store[Any]) -
 def test_a_closed_topic_takes_nothing(ends: Any) -> None:
     producer = StreamProducer[Any](ends[0])
     producer.close_topics("t")
-    for call in (lambda: producer.send("t", 1), lambda: producer.close_topics("t")):
-        with pytest.raises(TopicClosedError, match="'t'"):
-            call()
+    with pytest.raises(TopicClosedError, match="'t'"):
+        producer.send("t", 1)
+    assert producer.publisher is ends[0]
+
+
+def test_each_of_several_consumers_gets_an_end_of_its_own(ends: Any) -> None:
+    producer = StreamProducer[Any](ends[0])
+    producer.send("t", 1)
+    producer.close_topics("t")
+    producer.close(topics=["t"])
+    consumers = [StreamConsumer[Any](ends[1]) for _ in range(2)]
+    assert [list(consumer) for consumer in consumers] == [[1], []]
+
+
+def test_a_consumer_goes_on_behind_the_end_of_one_producer(ends: Any) -> None:
+    for number in range(2):
+        producer = StreamProducer[Any](ends[0])
+        producer.send("t", number)
+        producer.close_topics("t")
+    consumer = StreamConsumer[Any](ends[1])
+    assert [list(consumer) for _ in range(2)] == [[0], [1]]
 
 
 def test_a_group_shares_the_events_of_a_stream(home: Home, store: Store[Any]) -> None:
@@ -133,7 +150,13 @@ def test_a_group_shares_the_events_of_a_stream(home: Home, store: Store[Any]) ->
 def test_queues_say_what_they_lack() -> None:
     with pytest.raises(ValueError, match="no queue"):
         QueuePublisher({}).send_message("t", b"")
-    assert list(QueueSubscriber(queue.Queue(), block=False)) == []
+    through: Any = multiprocessing.Queue()
+    subscriber = QueueSubscriber(through, block=False)
+    subscriber.close()
+    with pytest.raises(queue.Empty):
+        next(subscriber)
+    through.close()
+    assert list(subscriber) == [], "a queue that is closed is over"
     with pytest.raises(ValueError, match="batch_size"):
         StreamProducer(QueuePublisher({}), batch_size=0)
 

@@ -150,6 +150,9 @@ class Proxy(_LazyProxy, Generic[T]):
             return default
         return hash(self.__wrapped__)
 
+    def __next__(self) -> Any:
+        return next(self.__wrapped__)
+
     def __repr__(self) -> str:
         wrapping = ""
         if self.__resolved__:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from entrepot.proxystore.store.base import Store
 from entrepot.proxystore.store.config import StoreConfig
 from entrepot.proxystore.store.factory import StoreFactory
@@ -23,3 +26,12 @@ __all__ = [
     "store_registration",
     "unregister_store",
 ]
+
+_LATER = ("executor", "lifetimes", "ref", "scopes", "types", "utils")
+
+
+def __getattr__(name: str) -> Any:
+    """Load a module when it is used: `import proxystore.store` brings them, with the original."""
+    if name in _LATER:
+        return importlib.import_module(f"entrepot.proxystore.store.{name}")
+    raise AttributeError(f"module 'entrepot.proxystore.store' has no attribute {name!r}")

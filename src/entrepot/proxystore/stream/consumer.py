@@ -27,7 +27,10 @@ T = TypeVar("T")
 
 
 class StreamConsumer(Generic[T]):
-    """Receives objects, as proxies, in the order in which they were sent. Ends with the topic.
+    """Receives objects, as proxies, in the order in which they were sent.
+
+    Ends where a producer closed the topic. Who asks again waits for what comes behind that:
+    several producers each end the topic once.
 
     Args:
         subscriber: The broker.
@@ -36,10 +39,9 @@ class StreamConsumer(Generic[T]):
     """
 
     def __init__(self, subscriber: Subscriber, *, filter_: Filter | None = None) -> None:
-        self._subscriber = subscriber
+        self.subscriber = subscriber
         self._filter = filter_ or NullFilter()
         self._events: deque[Event] = deque()
-        self._is_over = False
         self._stores: dict[str, Store[Any]] = {}
 
     def __enter__(self) -> Self:
@@ -67,7 +69,7 @@ class StreamConsumer(Generic[T]):
             subscriber: Close the broker.
         """
         if subscriber:
-            self._subscriber.close()
+            self.subscriber.close()
         if stores:
             for store in self._stores.values():
                 unregister_store(store)
@@ -138,18 +140,16 @@ class StreamConsumer(Generic[T]):
                 return
 
     def _next_event(self) -> Any:
-        while not self._is_over:
+        while True:
             while self._events:
                 event = self._events.popleft()
                 if isinstance(event, EndOfStreamEvent):
-                    self._is_over = True
-                    raise StopIteration
+                    raise StopIteration  # one of several: each producer of a topic sends its own
                 if not self._filter(event.metadata):
                     return event
                 if not isinstance(event, NewObjectEvent) and event.evict:
                     self._store_of(event).evict(event.get_key())
             self._events.extend(self._receive().events)
-        raise StopIteration
 
     def _store_of(self, event: NewObjectKeyEvent) -> Store[Any]:
         store = get_or_create_store(event.store_config)
@@ -157,7 +157,7 @@ class StreamConsumer(Generic[T]):
         return store
 
     def _receive(self) -> EventBatch:
-        if isinstance(self._subscriber, EventSubscriber):
-            return self._subscriber.next_events()
-        found = bytes_to_event(self._subscriber.next_message())
+        if isinstance(self.subscriber, EventSubscriber):
+            return next(self.subscriber)
+        found = bytes_to_event(next(self.subscriber))
         return found if isinstance(found, EventBatch) else EventBatch(found.topic, [found])

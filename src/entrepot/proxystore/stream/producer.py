@@ -59,7 +59,7 @@ class StreamProducer(Generic[T]):
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, it must be 1 or more")
-        self._publisher = publisher
+        self.publisher = publisher
         self._aggregator = aggregator
         self._batch_size = batch_size
         self._default_store = default_store
@@ -139,13 +139,10 @@ class StreamProducer(Generic[T]):
     def close_topics(self, *topics: str) -> None:
         """Send what waits on topics, and that nothing more comes.
 
-        Raises:
-            TopicClosedError: One was closed before.
+        Each call sends the end again: of several consumers that share a queue, each takes one.
         """
         with self._lock:
             for topic in topics:
-                if topic in self._closed:
-                    raise TopicClosedError(f"topic {topic!r} was closed before")
                 self.flush_topic(topic)
                 self._closed.add(topic)
                 self._send(EventBatch(topic, [EndOfStreamEvent(topic)]))
@@ -163,7 +160,7 @@ class StreamProducer(Generic[T]):
         self.flush()
         self.close_topics(*topics)
         if publisher:
-            self._publisher.close()
+            self.publisher.close()
         if stores:
             for store in {id(s): s for s in (self._default_store, *self._stores.values())}.values():
                 if store is not None:
@@ -193,7 +190,7 @@ class StreamProducer(Generic[T]):
                 store.evict(event.get_key())
 
     def _send(self, batch: EventBatch) -> None:
-        if isinstance(self._publisher, EventPublisher):
-            self._publisher.send_events(batch)
+        if isinstance(self.publisher, EventPublisher):
+            self.publisher.send_events(batch)
         else:
-            self._publisher.send_message(batch.topic, event_to_bytes(batch))
+            self.publisher.send_message(batch.topic, event_to_bytes(batch))

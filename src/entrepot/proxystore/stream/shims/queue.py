@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -48,7 +47,7 @@ class QueueSubscriber:
     Args:
         queue: Which.
         block: Wait if it is empty.
-        timeout: At most so many seconds; then it ends.
+        timeout: At most so many seconds.
     """
 
     def __init__(self, queue: Any, *, block: bool = True, timeout: float | None = None) -> None:
@@ -63,17 +62,16 @@ class QueueSubscriber:
         return self.next_message()
 
     def close(self) -> None:
-        """Close the queue, if it can be."""
-        if hasattr(self._queue, "close"):
-            self._queue.close()
+        """Do nothing: whoever made the queue may still use it."""
 
     def next_message(self) -> bytes:
         """Wait for bytes, and return them.
 
         Raises:
-            StopIteration: None came in time.
+            queue.Empty: None came in time; one may ask again.
+            StopIteration: The queue was closed here.
         """
         try:
             return self._queue.get(block=self._block, timeout=self._timeout)
-        except queue.Empty:
+        except ValueError:
             raise StopIteration from None
