@@ -147,6 +147,24 @@ def test_a_group_shares_the_events_of_a_stream(home: Home, store: Store[Any]) ->
         publisher.close()
 
 
+def test_who_goes_on_for_another_gets_what_that_one_had_not_taken(
+    home: Home, store: Store[Any]
+) -> None:
+    with (
+        home.open() as depot,
+        StreamProducer[Any](DepotPublisher(depot), batch_size=2, default_store=store) as producer,
+    ):
+        for number in range(6):
+            producer.send("t", [number])
+        taken = []
+        for looks_at in (1, 2, 0, 9):  # each takes so many, and has one more that it does not use
+            consumer = StreamConsumer[Any](DepotSubscriber(depot, "t", group="g", timeout=0))
+            for proxy, _ in zip(consumer, range(looks_at), strict=False):
+                taken.append(extract(proxy))
+            consumer.close()
+    assert taken == [[number] for number in range(6)]
+
+
 def test_queues_say_what_they_lack() -> None:
     with pytest.raises(ValueError, match="no queue"):
         QueuePublisher({}).send_message("t", b"")

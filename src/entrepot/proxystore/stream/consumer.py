@@ -146,10 +146,24 @@ class StreamConsumer(Generic[T]):
                 if isinstance(event, EndOfStreamEvent):
                     raise StopIteration  # one of several: each producer of a topic sends its own
                 if not self._filter(event.metadata):
+                    if self._was_taken(event):
+                        continue
                     return event
                 if not isinstance(event, NewObjectEvent) and event.evict:
                     self._store_of(event).evict(event.get_key())
             self._events.extend(self._receive().events)
+
+    def _was_taken(self, event: NewObjectEvent | NewObjectKeyEvent) -> bool:
+        """Tell whether an event comes again, and who had it first took its object.
+
+        Whoever is given it could only fail, and so could everybody after.
+        """
+        return (
+            isinstance(event, NewObjectKeyEvent)
+            and event.evict
+            and getattr(self.subscriber, "may_repeat", False)
+            and not self._store_of(event).exists(event.get_key())
+        )
 
     def _store_of(self, event: NewObjectKeyEvent) -> Store[Any]:
         store = get_or_create_store(event.store_config)

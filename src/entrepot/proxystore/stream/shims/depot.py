@@ -67,6 +67,8 @@ class DepotSubscriber:
         group: str | None = None,
         timeout: float | None = None,
     ) -> None:
+        self.may_repeat = group is not None
+        """Whether an event may come that another subscriber had already."""
         self._stream = _stream(depot, path, topic, None)
         self._consumer = None if group is None else self._stream.consumer(group)
         self._timeout = timeout
