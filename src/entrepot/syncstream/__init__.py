@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from entrepot.syncstream import base as base
 from entrepot.syncstream import mproc as mproc
 from entrepot.syncstream import utils as utils
+from entrepot.syncstream import version as version
 from entrepot.syncstream.base import GroupedMessage, redirect_stderr, redirect_stdout
 from entrepot.syncstream.mproc import LineBuffer, LineProcBuffer, LineProcMirror
+from entrepot.syncstream.version import __version__
 
 if TYPE_CHECKING:
     from entrepot.syncstream import file as file
@@ -43,11 +45,9 @@ __all__ = [
     "redirect_stderr",
     "redirect_stdout",
     "utils",
+    "version",
     "webtools",
 ]
-
-__version__ = "1.2.2"
-"""Of the API that this is; `entrepot.__version__` is ours."""
 
 _LATER = {
     "LineFileBuffer": "file",

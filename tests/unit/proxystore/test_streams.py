@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import queue
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 
 from entrepot.errors import LimitError
+from entrepot.proxystore import stream
 from entrepot.proxystore.proxy import Proxy, extract, is_resolved
 from entrepot.proxystore.serialize import serialize
 from entrepot.proxystore.store import Store
@@ -27,6 +30,7 @@ from entrepot.proxystore.stream.exceptions import TopicClosedError
 from entrepot.proxystore.stream.filters import NullFilter, SamplingFilter
 from entrepot.proxystore.stream.shims.depot import DepotPublisher, DepotSubscriber
 from entrepot.proxystore.stream.shims.queue import QueuePublisher, QueueSubscriber
+from entrepot.proxystore.warnings import ExperimentalWarning
 from support.homes import Home
 
 
@@ -191,6 +195,13 @@ def test_events_survive_as_bytes(store: Store[Any]) -> None:
     assert again.events[0].get_key() == key  # pyright: ignore[reportAttributeAccessIssue] it is one
     with pytest.raises(ValueError, match="no such event"):
         bytes_to_event(serialize({"event_type": "NO"}))
+
+
+def test_streams_warn_of_nothing_that_programs_silence() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ExperimentalWarning)
+        importlib.reload(stream)
+    assert not caught
 
 
 def test_sampling_keeps_all_or_nothing_at_its_bounds() -> None:

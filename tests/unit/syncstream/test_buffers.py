@@ -66,6 +66,7 @@ def test_a_message_comes_back_from_its_serial_form() -> None:
 def test_all_names_of_the_original_are_there() -> None:
     for name in syncstream.__all__:
         assert getattr(syncstream, name) is not None
+    assert syncstream.version.__version__ == syncstream.__version__
     assert is_end_line_break("a\u2028")
     assert not is_end_line_break("")
 
