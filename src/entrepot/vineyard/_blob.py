@@ -246,19 +246,19 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
         return self._kept
 
     def copy(  # pyright: ignore[reportIncompatibleMethodOverride] vineyard's copy, not numpy's
-        self, offset: int, source: Any, size: int | None = None, concurrency: int = 1
+        self, offset: int, ptr: Any, size: int | None = None, concurrency: int = 1
     ) -> None:
         """Copy bytes into the blob: an address and a size, or an object with a buffer.
 
         Raises:
             AssertionFailedException: They do not fit, or do not lie in one piece.
             ObjectSealedException: It was sealed before.
-            TypeError: `offset` is negative, or `source` is a str.
+            TypeError: `offset` is negative, or `ptr` is a str.
         """
         if self._state == "sealed":
             raise ObjectSealedException("Cannot write into a sealed buffer")
         self._check_open()
-        memory_copy(self, source, offset, size)
+        memory_copy(self, ptr, offset, size)
 
     def _check_open(self) -> None:
         if self._state == "aborted":
@@ -337,10 +337,10 @@ class RemoteBlobBuilder(_BlobBytes):
         return np.frombuffer(memoryview(body), np.int8).view(cls)
 
     def copy(  # pyright: ignore[reportIncompatibleMethodOverride] vineyard's copy, not numpy's
-        self, offset: int, source: Any, size: int | None = None, concurrency: int = 1
+        self, offset: int, ptr: Any, size: int | None = None, concurrency: int = 1
     ) -> None:
         """Copy bytes into it; see `BlobBuilder.copy`."""
-        memory_copy(self, source, offset, size)
+        memory_copy(self, ptr, offset, size)
 
     def abort(self) -> None:
         """Forget the bytes."""

@@ -58,7 +58,7 @@ def test_copying_into_a_blob(client: Client) -> None:
     builder.copy(0, b"abcd")
     builder.copy(4, np.arange(2, dtype=np.int16))
     source = np.frombuffer(b"wxyz", np.uint8)
-    builder.copy(8, source.ctypes.data, 4)
+    builder.copy(offset=8, ptr=source.ctypes.data, size=4)
     vineyard.memory_copy(builder, b"!!", 14)
     assert bytes(memoryview(builder)) == b"abcd\x00\x00\x01\x00wxyz\x00\x00!!"
     builder.seal(client)

@@ -430,6 +430,9 @@ def test_global_tensors_and_frames(client: Client) -> None:
         True,
         2,
     )
+    assert (meta["shape_"], meta["partition_shape_"]) == ("[6]", "[2]")
+    unknown = make_global_tensor(client, blocks)
+    assert (unknown["shape_"], unknown["partition_shape_"]) == ("[]", "[]")
     assert client.get_object(meta.id).ispersist
     assert client.get_object(blocks[0]).ispersist
     frame = pd.DataFrame({"a": [1]})
@@ -470,6 +473,24 @@ def test_a_builder_and_a_resolver_of_ones_own(client: Client) -> None:
     assert isinstance(client.get(id), vineyard.Object)
     assert client.get(id, resolver=lambda obj, **_: obj.typename) == "my::Point"
     assert client.put(Point(6), builder=lambda client, value: "as it is") == "as it is"
+
+
+def test_a_resolver_of_ones_own_gets_the_keywords_of_get_and_no_others(client: Client) -> None:
+    def resolve(obj: Any, resolver: Any, **keywords: Any) -> dict[str, Any]:
+        return keywords
+
+    id = client.put(np.arange(3))
+    with vineyard.resolver_context({"vineyard::Tensor": resolve}):
+        assert client.get(id) == {}
+        assert client.get(id, more=1) == {"more": 1}
+
+
+@pytest.mark.parametrize("value", [5, True, 2.5, "text"], ids=["int", "bool", "float", "str"])
+def test_a_scalar_may_be_global(client: Client, value: Any) -> None:
+    id = client.put(value, global_=True)
+    assert client.get_meta(id).isglobal
+    assert client.get(id) == value
+    assert not client.get_meta(client.put(value, global_=False)).isglobal
 
 
 def test_own_builders_take_the_place_of_ours(client: Client) -> None:
