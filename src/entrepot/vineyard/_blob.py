@@ -45,7 +45,8 @@ class _BlobBytes(np.ndarray):
         return True
 
     def __getitem__(self, key: Any) -> Any:
-        return self.view(np.ndarray)[key]  # a part is an array, and not this blob
+        found = self.view(np.ndarray)[key]  # a part is an array, and not this blob
+        return found.item() if isinstance(found, np.generic) else found
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         plain = array.view(np.ndarray)

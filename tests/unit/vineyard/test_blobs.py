@@ -90,6 +90,7 @@ def test_items_have_bounds(client: Client) -> None:
     builder = client.create_blob(4)
     builder[3] = -5
     assert builder[3] == -5
+    assert type(builder[3]) is int
     for wrong in (4, 10**9):
         with pytest.raises(IndexError):
             builder[wrong] = 1

@@ -475,6 +475,58 @@ def test_a_builder_and_a_resolver_of_ones_own(client: Client) -> None:
     assert client.put(Point(6), builder=lambda client, value: "as it is") == "as it is"
 
 
+def by_hand(client: Any, value: Any, **_: Any) -> vineyard.ObjectMeta:
+    from entrepot.vineyard.data import utils
+
+    meta = vineyard.ObjectMeta()
+    meta["typename"] = f"my::Array<{utils.normalize_cpptype(value.dtype)}>"
+    meta["kind"] = value.dtype.name
+    meta["shape"] = utils.to_json([np.int64(length) for length in value.shape])
+    meta.add_member("body", utils.build_numpy_buffer(client, value))
+    return client.create_metadata(meta)
+
+
+def read_by_hand(obj: Any) -> Any:
+    from entrepot.vineyard.data import utils
+
+    dtype = utils.normalize_dtype(obj.meta["kind"])
+    flat = np.frombuffer(memoryview(obj.member("body")), dtype)
+    return flat.reshape(utils.from_json(obj.meta["shape"]))
+
+
+@pytest.mark.parametrize("size", [0, 3, BIG], ids=["empty", "small", "large"])
+@pytest.mark.parametrize("kind", ["int32", "int64", "float32", "float64", "uint8"])
+def test_a_builder_may_make_buffers_with_the_packages_helpers(
+    client: Client, kind: str, size: int
+) -> None:
+    array = np.arange(size * 2).astype(kind).reshape(2, size)
+    with (
+        vineyard.builder_context({np.ndarray: by_hand}),
+        vineyard.resolver_context({"my::Array": read_by_hand}),
+    ):
+        id = client.put(array.T)
+        np.testing.assert_array_equal(client.get(id), array.T)
+        assert client.get(id).dtype == array.dtype
+    small = {"int32": "int", "float32": "float", "float64": "double"}.get(kind, kind)
+    assert client.get_meta(id).typename == f"my::Array<{small}>"
+
+
+def test_a_buffer_that_is_a_blob_already_is_taken_as_it_is(client: Client) -> None:
+    from entrepot.vineyard.data.utils import build_buffer, build_numpy_buffer, normalize_dtype
+
+    id = client.put(np.arange(BIG))
+    found = client.get(id)
+    blob = client.get_meta(id)["buffer_"].id
+    assert build_numpy_buffer(client, found).id == blob
+    assert build_numpy_buffer(client, found[: BIG // 2]).id != blob
+    assert build_buffer(client, None, 0).id == build_buffer(client, b"", 0).id
+    assert bytes(memoryview(build_buffer(client, b"abc", 3))) == b"abc"
+    assert len(build_numpy_buffer(client, np.array([{}], dtype=object))) > 0
+    assert normalize_dtype("str32", "<U8") == normalize_dtype(np.dtype("<U8"))
+    assert normalize_dtype(int) == normalize_dtype("long long") == np.int64
+    assert normalize_dtype("other") == "other"
+
+
 def test_a_resolver_of_ones_own_gets_the_keywords_of_get_and_no_others(client: Client) -> None:
     def resolve(obj: Any, resolver: Any, **keywords: Any) -> dict[str, Any]:
         return keywords
