@@ -365,8 +365,9 @@ def memory_copy(
     """
     from entrepot.arena.region import copy_into, memory_at
 
-    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+    if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)) or offset < 0:  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
         raise TypeError(f"offset is {offset!r}, it must be 0 or more")
+    offset, size = int(offset), None if size is None else int(size)
     target = memoryview(dst)
     if target.readonly:
         raise TypeError("the target cannot be written: it is sealed or read-only")

@@ -191,6 +191,17 @@ def test_what_is_no_size(client: Client, wrong: Any) -> None:
         client.create_blob(wrong)
 
 
+def test_sizes_may_be_numbers_of_numpy(client: Client) -> None:
+    size: Any = np.prod((2, 8))
+    builder = client.create_blob(size)
+    builder.copy(size // 2, np.arange(8, dtype=np.uint8))
+    source = np.frombuffer(b"abcd", np.uint8)
+    builder.copy(np.int32(2), source.ctypes.data, np.int32(4))
+    assert bytes(memoryview(builder)) == b"\0\0abcd\0\0" + bytes(range(8))
+    assert [blob.size for blob in client.create_blob([size, 1])] == [16, 1]
+    builder.abort(client)
+
+
 def test_a_blob_that_does_not_fit(client: Client) -> None:
     for size in (1 << 30, 1 << 62, (1 << 63) + 5):
         with pytest.raises(vineyard._C.NotEnoughMemoryException):

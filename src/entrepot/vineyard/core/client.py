@@ -882,9 +882,9 @@ def _as_target(target: Any) -> int:
 
 
 def _as_size(size: Any) -> int:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
         raise TypeError(f"size is {size!r}, it must be 0 or more bytes")
-    return size
+    return int(cast("int", size))
 
 
 def _as_name(name: Any) -> str:
@@ -896,10 +896,8 @@ def _as_name(name: Any) -> str:
 
 
 def _address(target: Any) -> int:
-    if isinstance(target, int):
-        return target
-    import numpy as np
-
+    if isinstance(target, (int, np.integer)):
+        return int(cast("int", target))
     if isinstance(target, np.ndarray):  # also of dates, which give no buffer
         return int(target.ctypes.data)
     try:
