@@ -45,7 +45,8 @@ class _BlobBytes(np.ndarray):
         return True
 
     def __getitem__(self, key: Any) -> Any:
-        return self.view(np.ndarray)[key]  # a part is an array, and not this blob
+        found = self.view(np.ndarray)[key]  # a part is an array, and not this blob
+        return found.item() if isinstance(found, np.generic) else found
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         plain = array.view(np.ndarray)
@@ -246,19 +247,19 @@ class BlobBuilder(_BlobBytes, ObjectBuilder):
         return self._kept
 
     def copy(  # pyright: ignore[reportIncompatibleMethodOverride] vineyard's copy, not numpy's
-        self, offset: int, source: Any, size: int | None = None, concurrency: int = 1
+        self, offset: int, ptr: Any, size: int | None = None, concurrency: int = 1
     ) -> None:
         """Copy bytes into the blob: an address and a size, or an object with a buffer.
 
         Raises:
             AssertionFailedException: They do not fit, or do not lie in one piece.
             ObjectSealedException: It was sealed before.
-            TypeError: `offset` is negative, or `source` is a str.
+            TypeError: `offset` is negative, or `ptr` is a str.
         """
         if self._state == "sealed":
             raise ObjectSealedException("Cannot write into a sealed buffer")
         self._check_open()
-        memory_copy(self, source, offset, size)
+        memory_copy(self, ptr, offset, size)
 
     def _check_open(self) -> None:
         if self._state == "aborted":
@@ -337,10 +338,10 @@ class RemoteBlobBuilder(_BlobBytes):
         return np.frombuffer(memoryview(body), np.int8).view(cls)
 
     def copy(  # pyright: ignore[reportIncompatibleMethodOverride] vineyard's copy, not numpy's
-        self, offset: int, source: Any, size: int | None = None, concurrency: int = 1
+        self, offset: int, ptr: Any, size: int | None = None, concurrency: int = 1
     ) -> None:
         """Copy bytes into it; see `BlobBuilder.copy`."""
-        memory_copy(self, source, offset, size)
+        memory_copy(self, ptr, offset, size)
 
     def abort(self) -> None:
         """Forget the bytes."""
@@ -364,8 +365,9 @@ def memory_copy(
     """
     from entrepot.arena.region import copy_into, memory_at
 
-    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
+    if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)) or offset < 0:  # pyright: ignore[reportUnnecessaryIsInstance] users are not type checked
         raise TypeError(f"offset is {offset!r}, it must be 0 or more")
+    offset, size = int(offset), None if size is None else int(size)
     target = memoryview(dst)
     if target.readonly:
         raise TypeError("the target cannot be written: it is sealed or read-only")

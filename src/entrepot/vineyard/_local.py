@@ -30,6 +30,7 @@ from entrepot.layers.objects.assembly import BlobDraft, Loan, Marks, Snapshot
 from entrepot.layers.patterns import Matcher, matcher
 from entrepot.layers.tier import load
 from entrepot.vineyard._errors import (
+    AssertionFailedException,
     ConnectionErrorException,
     GlobalObjectInvalidException,
     InvalidException,
@@ -374,11 +375,31 @@ class LocalStore(LocalStreams):
     def shallow_copy(self, id: int, extra: Mapping[str, Any]) -> int:
         """Store an object again under a new id, with the same members and bytes."""
         self._check_open()
+        if id & BLOB_BIT:
+            raise AssertionFailedException(f"the blob {text_id(id)} cannot be shallow-copied")
         try:
             meta = self.fetch_one(id)
+            if extra and meta.has_load:
+                return self._copy_of_whole(meta, extra)
             return self._assembly.copy(id, {"signature": meta.signature, **extra})
         except (NotFoundError, ObjectNotExistsException) as error:
             raise MetaTreeSubtreeNotExistsException(str(error)) from error
+
+    def _copy_of_whole(self, meta: ObjectMeta, extra: Mapping[str, Any]) -> int:
+        """Store a value that was put whole as a tree: only that has a place for more fields."""
+        again = ObjectMeta()
+        fields = {"signature": meta.signature, "typename": meta.typename, **meta.own_fields()}
+        for name, value in {**fields, **extra}.items():
+            again[name] = value
+        for name, member in meta.members().items():
+            if name not in extra:
+                number = int(member.id)
+                if member._bytes is None:  # pyright: ignore[reportPrivateUsage] of the same family
+                    # A pickle, or in Fortran order: the bytes that others read lie nowhere.
+                    again.add_member(name, NewBlob([self.bytes_of(number)]))
+                else:
+                    again.add_member(name, ObjectID(number))
+        return self.build([again])[0]
 
     def migrate(self, id: int) -> int:
         """Return the id: all that is in a depot is local."""

@@ -516,20 +516,27 @@ def _as_plain(key: str, value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, float)):
         return value if not isinstance(value, str) else str(value)
     if isinstance(value, (list, tuple, dict)):
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(value, separators=(",", ":"), default=_plain_of_numpy)
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "surrogateescape")
     try:
         number = int(value.__index__())
-    except AttributeError:
+    except (AttributeError, TypeError):  # an array has it, too
         number = None
     if number is not None:
         if not _INT_MIN <= number <= _INT_MAX:
             raise TypeError(f"{key!r} is {number}, metadata holds ints of at most 64 bits")
         return number
-    if hasattr(value, "dtype") and hasattr(value, "item"):
-        return _as_plain(key, value.item())
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return _as_plain(key, _plain_of_numpy(value))
     raise TypeError(f"{key!r} is {value!r}, a {type(value).__name__}: metadata cannot hold that")
+
+
+def _plain_of_numpy(value: Any) -> Any:
+    """Return an array as a list, and a number of numpy's as one of Python's."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r} is a {type(value).__name__}: metadata cannot hold that")
 
 
 def _from_tree(tree: dict[str, Any]) -> ObjectMeta:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 from collections.abc import Iterable, Sequence
+from operator import index
 from types import TracebackType
 from typing import Any
 
@@ -132,12 +133,11 @@ class ShareableList(Sequence[Item]):
 
     Args:
         vineyard_client: A client of the depot where it lies.
-        sequence: What a new list holds.
+        sequence: What a new list holds; nothing, by default.
         name: Of a list that exists: its `shm.name`.
 
     Raises:
         KeyError: An item is of another type.
-        ValueError: There is neither a sequence nor a name.
     """
 
     shm: SharedMemory
@@ -151,10 +151,8 @@ class ShareableList(Sequence[Item]):
     ) -> None:
         if name is not None:
             self.shm = SharedMemory(vineyard_client, name)
-        elif sequence is not None:
-            self.shm = _make_block(vineyard_client, list(sequence))
         else:
-            raise ValueError("a list needs a sequence, or the name of one that exists")
+            self.shm = _make_block(vineyard_client, list(() if sequence is None else sequence))
         size = _length.unpack_from(self.shm.buf)[0]
         self._places: list[list[Any]] = _decode(self.shm.buf[8 : 8 + size])
         self._begin = 8 + _rounded(size)
@@ -196,7 +194,7 @@ class ShareableList(Sequence[Item]):
 
     def _place(self, position: int) -> list[Any]:
         try:
-            return self._places[position]
+            return self._places[index(position)]
         except IndexError:
             raise IndexError("index out of range") from None
 

@@ -58,7 +58,7 @@ def test_copying_into_a_blob(client: Client) -> None:
     builder.copy(0, b"abcd")
     builder.copy(4, np.arange(2, dtype=np.int16))
     source = np.frombuffer(b"wxyz", np.uint8)
-    builder.copy(8, source.ctypes.data, 4)
+    builder.copy(offset=8, ptr=source.ctypes.data, size=4)
     vineyard.memory_copy(builder, b"!!", 14)
     assert bytes(memoryview(builder)) == b"abcd\x00\x00\x01\x00wxyz\x00\x00!!"
     builder.seal(client)
@@ -90,6 +90,7 @@ def test_items_have_bounds(client: Client) -> None:
     builder = client.create_blob(4)
     builder[3] = -5
     assert builder[3] == -5
+    assert type(builder[3]) is int
     for wrong in (4, 10**9):
         with pytest.raises(IndexError):
             builder[wrong] = 1
@@ -188,6 +189,17 @@ def test_several_at_once(client: Client) -> None:
 def test_what_is_no_size(client: Client, wrong: Any) -> None:
     with pytest.raises(TypeError):
         client.create_blob(wrong)
+
+
+def test_sizes_may_be_numbers_of_numpy(client: Client) -> None:
+    size: Any = np.prod((2, 8))
+    builder = client.create_blob(size)
+    builder.copy(size // 2, np.arange(8, dtype=np.uint8))
+    source = np.frombuffer(b"abcd", np.uint8)
+    builder.copy(np.int32(2), source.ctypes.data, np.int32(4))
+    assert bytes(memoryview(builder)) == b"\0\0abcd\0\0" + bytes(range(8))
+    assert [blob.size for blob in client.create_blob([size, 1])] == [16, 1]
+    builder.abort(client)
 
 
 def test_a_blob_that_does_not_fit(client: Client) -> None:

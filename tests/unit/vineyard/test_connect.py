@@ -256,6 +256,87 @@ def test_a_shallow_copy_shares_its_bytes(client: Client) -> None:
     assert client.get(more) == (1, 2)
 
 
+SHALLOW: list[Any] = [
+    5,
+    float("inf"),
+    "text",
+    np.arange(3),
+    np.arange(20_000),
+    np.asfortranarray(np.arange(20_000.0).reshape(100, 200)),
+    np.zeros((0, 3)),
+    np.arange(4, dtype=">i4"),
+    {"a": np.arange(20_000)},
+]
+
+
+@pytest.mark.parametrize("number", range(len(SHALLOW)))
+def test_a_shallow_copy_of_any_value_takes_more_metadata(client: Client, number: int) -> None:
+    value = SHALLOW[number]
+    id = client.put(value)
+    copy = client.shallow_copy(id, {"owner": "me", "times": 2})
+    client.delete(id)
+    meta = client.get_meta(copy)
+    assert (meta["owner"], meta["times"]) == ("me", 2)
+    np.testing.assert_equal(client.get(copy), value)
+
+
+def test_a_shallow_copy_of_a_large_array_shares_its_bytes_in_spite_of_more_metadata(
+    client: Client,
+) -> None:
+    id = client.put(np.arange(20_000))
+    before = client.status.memory_usage
+    client.shallow_copy(id, {"owner": "me"})
+    assert client.status.memory_usage == before
+
+
+def test_a_blob_has_no_shallow_copy(client: Client) -> None:
+    with pytest.raises(C.AssertionFailedException, match="shallow"):
+        client.shallow_copy(client.put(b"abc"))
+
+
+def test_the_documents_keywords_name_arguments(client: Client) -> None:
+    id = client.put(5)
+    client.persist(object_id=id)
+    client.persist(object=client.get_object(id))
+    client.put_name(object_id=id, name="five")
+    assert client.get(name="five") == 5
+    client.delete(object_id=id, force=False, deep=True)
+    assert not client.exists(object_id=id)
+
+
+def test_a_resolver_may_be_the_second_argument(client: Client) -> None:
+    id = client.put(np.arange(3))
+
+    def type_of(obj: Any) -> str:
+        return obj.typename
+
+    def keywords_of(obj: Any, **keywords: Any) -> list[str]:
+        return sorted(keywords)
+
+    assert client.get(id, type_of) == client.get(id, resolver=type_of) == "vineyard::Tensor<int64>"
+    assert client.get(id, keywords_of, more=1) == ["__vineyard_client", "more"]
+    assert client.get(id, None).tolist() == [0, 1, 2]
+
+
+def test_a_client_of_one_kind_says_what_the_other_would_know(client: Client) -> None:
+    assert client.rdma_endpoint == ""
+    with pytest.raises(AssertionError, match="RPC client is not available"):
+        _ = client.remote_instance_id
+
+
+def test_an_endpoint_may_be_a_path_and_the_arguments_of_the_document(tmp_path: Path) -> None:
+    from entrepot.vineyard.deploy import local
+
+    socket = str(tmp_path / "v.sock")
+    with local.start_vineyardd(None, None, "16M", socket, False) as (_, path, endpoints):
+        assert (path, endpoints) == (socket, None)
+        with vineyard.connect(endpoint=socket) as client:
+            assert client.is_ipc
+            assert client.status.memory_limit == 16 << 20
+    with local.start_vineyardd("http://one:2379", size="16M", rpc=False) as (_, _, endpoints):
+        assert endpoints == "http://one:2379"
+
+
 def test_nobody_is_left_out_of_a_list_of_objects(client: Client) -> None:
     for number in range(10):
         client.put(np.full(3, number))

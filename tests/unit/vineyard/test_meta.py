@@ -51,6 +51,11 @@ def test_new_metadata_is_empty() -> None:
         ({"a": 1}, '{"a":1}'),
         (np.int64(7), 7),
         (np.float32(0.5), 0.5),
+        ([np.int64(1), np.float64(2.5)], "[1,2.5]"),
+        (np.arange(3), "[0,1,2]"),
+        (np.array([5]), "[5]"),
+        (np.eye(2), "[[1.0,0.0],[0.0,1.0]]"),
+        ({"a": np.arange(2)}, '{"a":[0,1]}'),
     ],
     ids=repr,
 )

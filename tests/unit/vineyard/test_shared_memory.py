@@ -109,6 +109,10 @@ def test_what_makes_no_list(client: Client) -> None:
     for wrong in ([[1]], [{}], [1j]):
         with pytest.raises(KeyError):
             ShareableList(client, wrong)
-    with pytest.raises(ValueError, match="sequence"):
-        ShareableList(client)
+    with pytest.raises(TypeError, match="slice"):
+        ShareableList(client, [1, 2])[0:1]  # pyright: ignore[reportArgumentType] on purpose
+
+
+def test_a_list_may_be_empty(client: Client) -> None:
     assert list(ShareableList(client, [])) == []
+    assert list(ShareableList(client, name=ShareableList(client).freeze().shm.name)) == []

@@ -430,6 +430,9 @@ def test_global_tensors_and_frames(client: Client) -> None:
         True,
         2,
     )
+    assert (meta["shape_"], meta["partition_shape_"]) == ("[6]", "[2]")
+    unknown = make_global_tensor(client, blocks)
+    assert (unknown["shape_"], unknown["partition_shape_"]) == ("[]", "[]")
     assert client.get_object(meta.id).ispersist
     assert client.get_object(blocks[0]).ispersist
     frame = pd.DataFrame({"a": [1]})
@@ -470,6 +473,76 @@ def test_a_builder_and_a_resolver_of_ones_own(client: Client) -> None:
     assert isinstance(client.get(id), vineyard.Object)
     assert client.get(id, resolver=lambda obj, **_: obj.typename) == "my::Point"
     assert client.put(Point(6), builder=lambda client, value: "as it is") == "as it is"
+
+
+def by_hand(client: Any, value: Any, **_: Any) -> vineyard.ObjectMeta:
+    from entrepot.vineyard.data import utils
+
+    meta = vineyard.ObjectMeta()
+    meta["typename"] = f"my::Array<{utils.normalize_cpptype(value.dtype)}>"
+    meta["kind"] = value.dtype.name
+    meta["shape"] = utils.to_json([np.int64(length) for length in value.shape])
+    meta.add_member("body", utils.build_numpy_buffer(client, value))
+    return client.create_metadata(meta)
+
+
+def read_by_hand(obj: Any) -> Any:
+    from entrepot.vineyard.data import utils
+
+    dtype = utils.normalize_dtype(obj.meta["kind"])
+    flat = np.frombuffer(memoryview(obj.member("body")), dtype)
+    return flat.reshape(utils.from_json(obj.meta["shape"]))
+
+
+@pytest.mark.parametrize("size", [0, 3, BIG], ids=["empty", "small", "large"])
+@pytest.mark.parametrize("kind", ["int32", "int64", "float32", "float64", "uint8"])
+def test_a_builder_may_make_buffers_with_the_packages_helpers(
+    client: Client, kind: str, size: int
+) -> None:
+    array = np.arange(size * 2).astype(kind).reshape(2, size)
+    with (
+        vineyard.builder_context({np.ndarray: by_hand}),
+        vineyard.resolver_context({"my::Array": read_by_hand}),
+    ):
+        id = client.put(array.T)
+        np.testing.assert_array_equal(client.get(id), array.T)
+        assert client.get(id).dtype == array.dtype
+    small = {"int32": "int", "float32": "float", "float64": "double"}.get(kind, kind)
+    assert client.get_meta(id).typename == f"my::Array<{small}>"
+
+
+def test_a_buffer_that_is_a_blob_already_is_taken_as_it_is(client: Client) -> None:
+    from entrepot.vineyard.data.utils import build_buffer, build_numpy_buffer, normalize_dtype
+
+    id = client.put(np.arange(BIG))
+    found = client.get(id)
+    blob = client.get_meta(id)["buffer_"].id
+    assert build_numpy_buffer(client, found).id == blob
+    assert build_numpy_buffer(client, found[: BIG // 2]).id != blob
+    assert build_buffer(client, None, 0).id == build_buffer(client, b"", 0).id
+    assert bytes(memoryview(build_buffer(client, b"abc", 3))) == b"abc"
+    assert len(build_numpy_buffer(client, np.array([{}], dtype=object))) > 0
+    assert normalize_dtype("str32", "<U8") == normalize_dtype(np.dtype("<U8"))
+    assert normalize_dtype(int) == normalize_dtype("long long") == np.int64
+    assert normalize_dtype("other") == "other"
+
+
+def test_a_resolver_of_ones_own_gets_the_keywords_of_get_and_no_others(client: Client) -> None:
+    def resolve(obj: Any, resolver: Any, **keywords: Any) -> dict[str, Any]:
+        return keywords
+
+    id = client.put(np.arange(3))
+    with vineyard.resolver_context({"vineyard::Tensor": resolve}):
+        assert client.get(id) == {}
+        assert client.get(id, more=1) == {"more": 1}
+
+
+@pytest.mark.parametrize("value", [5, True, 2.5, "text"], ids=["int", "bool", "float", "str"])
+def test_a_scalar_may_be_global(client: Client, value: Any) -> None:
+    id = client.put(value, global_=True)
+    assert client.get_meta(id).isglobal
+    assert client.get(id) == value
+    assert not client.get_meta(client.put(value, global_=False)).isglobal
 
 
 def test_own_builders_take_the_place_of_ours(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from entrepot.vineyard.core import builder, driver, resolver
 from entrepot.vineyard.core.context import (
     BuilderContext,
     DriverContext,
@@ -19,11 +20,14 @@ __all__ = [
     "BuilderContext",
     "DriverContext",
     "ResolverContext",
+    "builder",
     "builder_context",
     "context",
     "default_builder_context",
     "default_driver_context",
     "default_resolver_context",
+    "driver",
     "driver_context",
+    "resolver",
     "resolver_context",
 ]

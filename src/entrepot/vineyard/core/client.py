@@ -29,7 +29,12 @@ from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, ObjectID, ObjectName
 from entrepot.vineyard._local import NOT_WHOLE, LocalStore
 from entrepot.vineyard._meta import NewBlob, Object, ObjectMeta
 from entrepot.vineyard._store import Status, Store
-from entrepot.vineyard.core.context import current_builder, current_driver, current_resolver
+from entrepot.vineyard.core.context import (
+    accepted,
+    current_builder,
+    current_driver,
+    current_resolver,
+)
 
 __all__ = ["Client", "ClientBase", "IPCClient", "InstanceStatus", "RPCClient", "default_client"]
 
@@ -181,7 +186,7 @@ class ClientBase:
     def get(
         self,
         object_id: ObjectID | int | str | None = None,
-        name: str | ObjectName | None = None,
+        name: Any = None,
         resolver: Any = None,
         fetch: bool = False,
         **kwargs: Any,
@@ -190,7 +195,7 @@ class ClientBase:
 
         Args:
             object_id: Its id.
-            name: Instead, its name.
+            name: Instead, its name. A resolver may stand here, too, as in vineyard's document.
             resolver: `resolver(object, **kwargs)`, instead of the current resolvers.
             fetch: Make a local copy of an object of another instance.
             kwargs: Passed to the resolver.
@@ -199,6 +204,8 @@ class ClientBase:
             ObjectNotExistsException: There is no such object, or name.
             RuntimeError: The resolver failed; its exception is the cause.
         """
+        if callable(name):
+            name, resolver = None, name
         if object_id is None:
             if name is None:
                 raise TypeError("get() needs an object id or a name")
@@ -215,7 +222,7 @@ class ClientBase:
             number = store.migrate(number)
         obj = Object.from_(store.fetch_one(number))
         if resolver is not None:
-            return resolver(obj, __vineyard_client=self, **kwargs)
+            return resolver(obj, **accepted(resolver, {"__vineyard_client": self}), **kwargs)
         value = context.run(obj, __vineyard_client=self, **kwargs)
         return value if drivers.is_pristine else drivers.resolve(value, obj.meta.typename)
 
@@ -332,13 +339,17 @@ class ClientBase:
         numbers = [_as_target(item) for item in items]
         self._store.delete(numbers, force=force, deep=deep, trim=memory_trim)
 
-    def persist(self, object: Any) -> None:
+    def persist(self, object: Any = None, *, object_id: Any = None) -> None:
         """Make an object, with all that it is made of, visible to all instances.
+
+        Args:
+            object: An id, an object or its metadata.
+            object_id: Another name of `object`.
 
         Raises:
             MetaTreeSubtreeNotExistsException: There is no such object.
         """
-        self._store.persist(_as_target(object))
+        self._store.persist(_as_target(object if object_id is None else object_id))
 
     def shallow_copy(
         self, object_id: ObjectID, extra_metadata: Mapping[str, Any] | None = None
@@ -395,14 +406,21 @@ class ClientBase:
 
     # Names.
 
-    def put_name(self, object: Any, name: str | ObjectName) -> None:
+    def put_name(
+        self, object: Any = None, name: str | ObjectName | None = None, *, object_id: Any = None
+    ) -> None:
         """Give a persisted object a name; a name that was given before moves.
+
+        Args:
+            object: An id, an object or its metadata.
+            name: The name.
+            object_id: Another name of `object`.
 
         Raises:
             InvalidException: It was not persisted.
             ObjectNotExistsException: There is no such object.
         """
-        self._store.put_name(_as_target(object), _as_name(name))
+        self._store.put_name(_as_target(object if object_id is None else object_id), _as_name(name))
 
     def get_name(self, name: str | ObjectName, wait: bool = False) -> ObjectID:
         """Return the id that a name stands for.
@@ -749,6 +767,16 @@ class Client(_BlobCalls):
             raise AssertionError("RPC client is not available.")
         return self._rpc
 
+    @property
+    def remote_instance_id(self) -> int:
+        """The instance that the client goes to over the network; see `RPCClient`."""
+        return self.rpc_client.remote_instance_id
+
+    @property
+    def rdma_endpoint(self) -> str:
+        """Empty: there is no RDMA."""
+        return ""
+
     def has_ipc_client(self) -> bool:
         """Tell whether there is a client that looks into the memory."""
         return self._ipc is not None
@@ -854,9 +882,9 @@ def _as_target(target: Any) -> int:
 
 
 def _as_size(size: Any) -> int:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
         raise TypeError(f"size is {size!r}, it must be 0 or more bytes")
-    return size
+    return int(cast("int", size))
 
 
 def _as_name(name: Any) -> str:
@@ -868,10 +896,8 @@ def _as_name(name: Any) -> str:
 
 
 def _address(target: Any) -> int:
-    if isinstance(target, int):
-        return target
-    import numpy as np
-
+    if isinstance(target, (int, np.integer)):
+        return int(cast("int", target))
     if isinstance(target, np.ndarray):  # also of dates, which give no buffer
         return int(target.ctypes.data)
     try:

@@ -39,7 +39,8 @@ def connect(
             this machine; a host with `port`; or (host, port).
         port: Of an instance behind TCP.
         host: Of the same.
-        endpoint: (host, port), `"host:port"`, or several of them with commas.
+        endpoint: (host, port), `"host:port"`, or several of them with commas; also a path, as
+            in vineyard's document.
         rdma_endpoint: Not used.
         session: Not used.
         username: Not used: a depot is its user's own.
@@ -59,6 +60,8 @@ def connect(
         host, socket = cast("str", socket), None
     if host is not None:
         endpoint = (host, port)
+    if socket is None and isinstance(endpoint, (str, Path)) and "/" in str(endpoint):
+        socket, endpoint = endpoint, None
     if socket is not None and not isinstance(socket, (str, Path)):
         raise TypeError(f"socket is {socket!r}, a path is wanted")
     if socket is None and endpoint is None:

@@ -126,7 +126,7 @@ class BuilderContext(_Registry):
             raise RuntimeError(f"Unknown type to build as vineyard object: {type(value).__name__}")
         if _takes(builder, "builder"):
             keywords["builder"] = self
-        made = builder(client, value, **_accepted(builder, keywords))
+        made = builder(client, value, **accepted(builder, keywords))
         return made.meta if isinstance(made, Object) else made
 
     def run(self, client: Any, value: Any, **keywords: Any) -> Any:
@@ -195,6 +195,8 @@ class ResolverContext(_Registry):
         if resolver is None:
             return obj
         if "**" in _parameters(resolver):
+            if not getattr(resolver, "wants_client", False):  # a user's passes on what it gets
+                keywords.pop("__vineyard_client", None)
             return resolver(obj, resolver=self, **keywords)
         try:
             if _takes(resolver, "resolver"):
@@ -343,7 +345,8 @@ def _takes(function: Function, name: str) -> bool:
     return name in names or "**" in names
 
 
-def _accepted(function: Function, keywords: Mapping[str, Any]) -> dict[str, Any]:
+def accepted(function: Function, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some keywords that a function takes."""
     names = _parameters(function)
     if "**" in names:
         return dict(keywords)

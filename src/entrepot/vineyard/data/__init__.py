@@ -45,3 +45,6 @@ def _resolve_stream(obj: Any, resolver: Any, **keywords: Any) -> Any:
     from entrepot.vineyard import io  # files, and what reads them, only when they are used
 
     return io.resolve(obj, resolver, **keywords)
+
+
+_resolve_stream.wants_client = True  # pyright: ignore[reportFunctionMemberAccess] what a context looks for

@@ -19,27 +19,27 @@ _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 _WIRE_MAX = (1 << 63) - 1
 
 
-def int_builder(client: Any, value: int, **_options: Any) -> ObjectMeta:
+def int_builder(client: Any, value: int, **options: Any) -> ObjectMeta:
     """Plan an int or a bool."""
     if not _INT_MIN <= value <= _INT_MAX:
         return plan_pickle(value)
     if value > _WIRE_MAX:
         return _by_pickle(value)
     kind = "bool" if isinstance(value, bool) else "int"
-    return _scalar("int", value if kind == "bool" else int(value), kind)
+    return _scalar("int", value if kind == "bool" else int(value), kind, options)
 
 
-def float_builder(client: Any, value: float, **_options: Any) -> ObjectMeta:
+def float_builder(client: Any, value: float, **options: Any) -> ObjectMeta:
     """Plan a float; numpy's too, whose type is told in `type_`."""
     if not math.isfinite(value):
         return _by_pickle(value)
     kind = "float64" if isinstance(value, np.float64) else "float"
-    return _scalar("double", float(value), kind)
+    return _scalar("double", float(value), kind, options)
 
 
-def str_builder(client: Any, value: str, **_options: Any) -> ObjectMeta:
+def str_builder(client: Any, value: str, **options: Any) -> ObjectMeta:
     """Plan a string."""
-    return _scalar("std::string", str(value), "str")
+    return _scalar("std::string", str(value), "str", options)
 
 
 def _by_pickle(value: float) -> ObjectMeta:
@@ -47,13 +47,17 @@ def _by_pickle(value: float) -> ObjectMeta:
     return plan_pickle(value)
 
 
-def _scalar(kind: str, value: Any, type_name: str) -> ObjectMeta:
+def _scalar(kind: str, value: Any, type_name: str, options: dict[str, Any]) -> ObjectMeta:
     def complete(meta: ObjectMeta) -> None:
         meta["typename"] = f"vineyard::Scalar<{kind}>"
         meta["value_"] = value
         meta["type_"] = type_name
         meta["nbytes"] = 0
 
+    if options.get("global_"):  # a value that is put whole has no place for that
+        meta = ObjectMeta(global_=True)
+        complete(meta)
+        return meta
     return ObjectMeta.of_whole(value, complete)
 
 

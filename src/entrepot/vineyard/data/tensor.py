@@ -145,10 +145,8 @@ def make_global_tensor(
         Its metadata. It is persisted, and so are its parts.
     """
     meta = global_meta(client, "vineyard::GlobalTensor", blocks, extra_meta)
-    if shape is not None:
-        meta["shape_"] = to_json(list(shape))
-    if partition_shape is not None:
-        meta["partition_shape_"] = to_json(list(partition_shape))
+    meta["shape_"] = to_json(list(shape or []))
+    meta["partition_shape_"] = to_json(list(partition_shape or []))
     client.create_metadata(meta)
     client.persist(meta.id)
     return client.get_meta(meta.id)

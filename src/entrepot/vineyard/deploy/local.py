@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import json
 import os
 import select
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator
-from typing import IO
+from typing import IO, Any, ParamSpec, TypeVar
 
 import entrepot
 from entrepot import settings
@@ -26,6 +27,35 @@ _PATIENCE_S = 30.0
 _OVERHEAD_BYTES = 4 * settings.MIB
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_IN_THE_DOCUMENT = (
+    "etcd_endpoints",
+    "vineyardd_path",
+    "size",
+    "socket",
+    "rpc",
+    "rpc_socket_port",
+    "debug",
+)
+
+
+def _in_either_order(call: Callable[P, R]) -> Callable[P, R]:
+    """Take arguments also as in vineyard's document, which has no `meta`: endpoints come first."""
+
+    @functools.wraps(call)
+    def either(*arguments: P.args, **keywords: P.kwargs) -> R:
+        first = arguments[0] if arguments else ""
+        if first is not None and "://" not in str(first):
+            return call(*arguments, **keywords)
+        return again(**{**dict(zip(_IN_THE_DOCUMENT, arguments, strict=False)), **keywords})
+
+    again: Any = call
+    return either
+
+
+@_in_either_order
 @contextlib.contextmanager
 def start_vineyardd(
     meta: str = "etcd",
@@ -41,7 +71,8 @@ def start_vineyardd(
     """Start an instance for the block: a fresh depot of a size, and with `rpc` its server.
 
     Args:
-        meta: Not used: metadata is in the depot.
+        meta: Not used: metadata is in the depot. If endpoints or None come first, the order of
+            all is that of vineyard's document.
         etcd_endpoints: Given back as it is: one machine needs none.
         etcd_prefix: Not used.
         vineyardd_path: Not used: there is no other program.
@@ -59,7 +90,7 @@ def start_vineyardd(
     Raises:
         RuntimeError: The size is none, or too small, or the port is in use.
     """
-    if "://" in meta:
+    if "://" in (meta or ""):
         etcd_endpoints = meta
     bytes_max = parse_readable_size(size)
     with contextlib.ExitStack() as stack:
