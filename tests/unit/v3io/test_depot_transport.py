@@ -172,6 +172,14 @@ def test_a_value_of_no_attributes_type_is_refused(value: object, client: Client)
     assert client.kv.get("users", "t", "k", raise_for_status=[404]).output.item == {}
 
 
+def test_a_name_that_is_no_text_is_refused(client: Client) -> None:
+    attributes: Any = {"a": 1, 5: 1}
+    for call in (client.kv.put, client.kv.update):
+        with pytest.raises(TypeError, match=r"^an attribute is named 5, a int"):
+            call("users", "t", "k", attributes=attributes)
+    assert client.kv.get("users", "t", "k", raise_for_status=[404]).output.item == {}
+
+
 def test_names_may_be_joined_or_alone(client: Client) -> None:
     client.kv.put("users", "t", "k", {"a": 1, "b": 2, "__h": 3})
     get = client.kv.get
@@ -622,10 +630,15 @@ def test_what_is_only_encoded_looks_as_over_http(call: Call, client: Client) -> 
     assert client.get_containers().output.containers == []
 
 
-def test_what_is_sent_is_done_and_waited_for_later(client: Client) -> None:
-    sent: Any = client.kv.put("users", "t", "k", {"a": 1}, None, None, Actions.encode_and_send)
-    assert client.kv.get("users", "t", "k").output.item == {"a": 1}
-    assert client._transport.wait_response(sent).status_code == 200
+def test_what_is_not_only_encoded_is_done(client: Client) -> None:
+    for number, action in enumerate((None, Actions.encode_and_send, Actions.send_and_receive)):
+        put = client.kv.put("users", "t", "k", {"a": number}, None, None, action)
+        assert put.status_code == 200
+        assert client.kv.get("users", "t", "k", None, None, action).output.item == {"a": number}
+
+
+def test_what_is_only_encoded_is_done_when_somebody_waits(client: Client) -> None:
+    client.kv.put("users", "t", "k", {"a": 1})
     queued: Any = client.kv.put("users", "t", "k", {"a": 2}, None, None, Actions.encode_only)
     client._transport.send_request(queued)
     client._transport.abandon_request(queued)

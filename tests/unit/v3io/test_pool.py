@@ -303,7 +303,8 @@ def test_a_request_that_nobody_waits_for_is_closed_with_the_client(
 ) -> None:
     pool = FakePool(chance, 2)
     client = Client(transport_kind=pool, access_key="k")
-    sent: Any = client.object.get("b", "p", transport_actions=Actions.encode_and_send)
+    made: Any = client.object.get("b", "p", transport_actions=Actions.encode_only)
+    sent = pool.send_request(made)
     pool.check(2)
     client.close()
     pool.check(0)
@@ -313,7 +314,8 @@ def test_a_request_that_nobody_waits_for_is_closed_with_the_client(
 
 def test_sending_and_waiting_may_be_two_steps(client: Client, server: HttpServer) -> None:
     transport = client._transport
-    sent: Any = client.object.get("b", "p", transport_actions=Actions.encode_and_send)
+    made: Any = client.object.get("b", "p", transport_actions=Actions.encode_only)
+    sent = transport.send_request(made)
     transport.send_request(sent)  # once more: the first reply is never read
     assert transport.wait_response(sent).status_code == 200
     with pytest.raises(RuntimeError, match="was not sent"):

@@ -448,6 +448,10 @@ def _base64(value: str | bytes) -> str:
 
 
 def _encode_attributes(attributes: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    for name in attributes:
+        # json would make a text of a number.
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] of users
+            raise TypeError(f"an attribute is named {name!r}, a {type(name).__name__}")
     return {name: _encode_attribute(name, value) for name, value in attributes.items()}
 
 
