@@ -6,6 +6,7 @@ import copy
 import io
 import os
 import pickle
+import struct
 import threading
 import time
 from array import array
@@ -170,6 +171,20 @@ def test_a_value_of_no_attributes_type_is_refused(value: object, client: Client)
     with pytest.raises(AttributeError, match=r"^Attribute a has unsupported type <class '"):
         client.kv.put("users", "t", "k", {"b": 1, "a": value})
     assert client.kv.get("users", "t", "k", raise_for_status=[404]).output.item == {}
+
+
+def test_bodies_of_other_kinds_are_stored(client: Client) -> None:
+    large = "ä" * 700_000
+    bodies: list[tuple[Any, bytes]] = [
+        (array("d", [1.5]), struct.pack("d", 1.5)), (memoryview(b"abcd")[1:], b"bcd"),
+        ({"a": [1, "ä"]}, '{"a":[1,"ä"]}'.encode()), (io.StringIO(large), large.encode()),
+        (io.StringIO(""), b""), (iter([b"pie", b"ces"]), b"pieces"),
+    ]  # fmt: skip
+    for body, found in bodies:
+        client.object.put("users", "o", body=body)
+        assert client.object.get("users", "o").body == found
+    client.object.put("users", "o", body=io.StringIO("!"), append=True)
+    assert client.object.get("users", "o").body == b"pieces!"
 
 
 def test_a_name_that_is_no_text_is_refused(client: Client) -> None:
