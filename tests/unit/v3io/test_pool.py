@@ -294,8 +294,9 @@ def test_closing_wakes_those_who_wait_for_a_connection(server: HttpServer) -> No
     go_on.set()
     for thread in threads:
         thread.join()
-    # One was on its way; the others waited, or came later.
-    assert sorted(map(str, outcomes)) == ["200", *["Cannot send request on a closed client"] * 3]
+    # One was on its way, if it waited for the reply by then; the others waited, or came later.
+    closed = "Cannot send request on a closed client"
+    assert sorted(map(str, outcomes)) in (["200", *[closed] * 3], [closed] * 4)
 
 
 def test_a_request_that_nobody_waits_for_is_closed_with_the_client(
