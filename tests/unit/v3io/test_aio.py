@@ -59,6 +59,27 @@ async def test_an_operation_sends_what_the_original_sends(
         assert asked.headers.get("Content-Type") == expected
 
 
+async def _pieces() -> AsyncIterator[bytes]:
+    for piece in (b"one ", b"by ", b"one"):
+        yield piece
+
+
+async def test_bodies_of_other_kinds_are_sent(client: Client, server: HttpServer) -> None:
+    bodies: list[Any] = [_pieces(), io.StringIO("text ä"), iter([b"pie", b"ces"]), {"a": 1}]
+    for body in bodies:
+        await client.object.put("b", "p", body=body)
+    assert [asked.body.decode() for asked in server.asked] == [
+        "one by one", "text ä", "pieces", '{"a":1}'
+    ]  # fmt: skip
+
+
+async def test_a_body_that_is_none_is_refused_at_once(client: Client, server: HttpServer) -> None:
+    number: Any = 5
+    with pytest.raises(TypeError, match=r"^an object's body is a int: give bytes"):
+        await client.object.put("b", "p", body=number)
+    assert not server.asked
+
+
 async def test_a_file_is_streamed_and_stays_open(client: Client, server: HttpServer) -> None:
     server.replies += [DROP, Reply()]
     file = io.BytesIO(b"0123456789" * 100_000)

@@ -137,6 +137,15 @@ class Waiting(abstract.Transport):
         )
 
 
+@pytest.mark.parametrize("action", [None, Actions.encode_and_send, Actions.send_and_receive])
+def test_what_is_not_only_encoded_returns_the_reply(
+    action: int | None, client: Client, server: HttpServer
+) -> None:
+    response = client.object.get("b", "p", transport_actions=action)
+    assert response.status_code == 200
+    assert len(server.asked) == 1
+
+
 def test_a_transport_of_ones_own_need_only_wait() -> None:
     client = Client(transport_kind=Waiting(Logger(None)))
     assert client.object.get("b", "p", raise_for_status="never").body == b"/b/p"

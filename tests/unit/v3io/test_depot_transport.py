@@ -6,6 +6,7 @@ import copy
 import io
 import os
 import pickle
+import struct
 import threading
 import time
 from array import array
@@ -169,6 +170,28 @@ def test_a_value_of_another_type_comes_back_as_its_own(
 def test_a_value_of_no_attributes_type_is_refused(value: object, client: Client) -> None:
     with pytest.raises(AttributeError, match=r"^Attribute a has unsupported type <class '"):
         client.kv.put("users", "t", "k", {"b": 1, "a": value})
+    assert client.kv.get("users", "t", "k", raise_for_status=[404]).output.item == {}
+
+
+def test_bodies_of_other_kinds_are_stored(client: Client) -> None:
+    large = "ä" * 700_000
+    bodies: list[tuple[Any, bytes]] = [
+        (array("d", [1.5]), struct.pack("d", 1.5)), (memoryview(b"abcd")[1:], b"bcd"),
+        ({"a": [1, "ä"]}, '{"a":[1,"ä"]}'.encode()), (io.StringIO(large), large.encode()),
+        (io.StringIO(""), b""), (iter([b"pie", b"ces"]), b"pieces"),
+    ]  # fmt: skip
+    for body, found in bodies:
+        client.object.put("users", "o", body=body)
+        assert client.object.get("users", "o").body == found
+    client.object.put("users", "o", body=io.StringIO("!"), append=True)
+    assert client.object.get("users", "o").body == b"pieces!"
+
+
+def test_a_name_that_is_no_text_is_refused(client: Client) -> None:
+    attributes: Any = {"a": 1, 5: 1}
+    for call in (client.kv.put, client.kv.update):
+        with pytest.raises(TypeError, match=r"^an attribute is named 5, a int"):
+            call("users", "t", "k", attributes=attributes)
     assert client.kv.get("users", "t", "k", raise_for_status=[404]).output.item == {}
 
 
@@ -622,10 +645,15 @@ def test_what_is_only_encoded_looks_as_over_http(call: Call, client: Client) -> 
     assert client.get_containers().output.containers == []
 
 
-def test_what_is_sent_is_done_and_waited_for_later(client: Client) -> None:
-    sent: Any = client.kv.put("users", "t", "k", {"a": 1}, None, None, Actions.encode_and_send)
-    assert client.kv.get("users", "t", "k").output.item == {"a": 1}
-    assert client._transport.wait_response(sent).status_code == 200
+def test_what_is_not_only_encoded_is_done(client: Client) -> None:
+    for number, action in enumerate((None, Actions.encode_and_send, Actions.send_and_receive)):
+        put = client.kv.put("users", "t", "k", {"a": number}, None, None, action)
+        assert put.status_code == 200
+        assert client.kv.get("users", "t", "k", None, None, action).output.item == {"a": number}
+
+
+def test_what_is_only_encoded_is_done_when_somebody_waits(client: Client) -> None:
+    client.kv.put("users", "t", "k", {"a": 1})
     queued: Any = client.kv.put("users", "t", "k", {"a": 2}, None, None, Actions.encode_only)
     client._transport.send_request(queued)
     client._transport.abandon_request(queued)

@@ -116,6 +116,19 @@ async def test_an_error_that_is_nobodys_answer_reaches_all_who_wait(
     assert (await client.kv.get("users", "t", "k")).output.item == {"n": 1}
 
 
+async def test_pieces_that_come_in_time_are_stored(client: Client) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(40):
+            yield bytes([number]) * 50_000
+
+    data = b"".join([piece async for piece in pieces()])
+    await client.object.put("users", "o", body=pieces())
+    await client.object.put("users", "o", body=pieces(), append=True)
+    assert (await client.object.get("users", "o")).body == data * 2
+    await client.object.put("users", "o", body=io.StringIO("text ä"))
+    assert (await client.object.get("users", "o")).body == "text ä".encode()
+
+
 async def test_large_bodies_go_in_and_out(client: Client) -> None:
     data = bytes(range(256)) * 20_000
     await client.object.put("users", "file", body=cast("Any", io.BytesIO(data)))

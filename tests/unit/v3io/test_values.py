@@ -116,6 +116,14 @@ def test_a_value_of_another_type_is_refused(value: Any) -> None:
         sent(value)
 
 
+def test_a_name_that_is_no_text_is_not_sent() -> None:
+    client = Client(transport_kind=verifier.Transport([]))
+    attributes: Any = {"a": 1, 5: 1}
+    for call in (client.kv.put, client.kv.update):
+        with pytest.raises(TypeError, match=r"^an attribute is named 5, a int"):
+            call("b", "t", "k", attributes=attributes)
+
+
 def test_a_text_has_at_most_61199_characters() -> None:
     assert sent("x" * 61199) == {"S": "x" * 61199}
     text = r"Attribute a is too long\(61200 bytes\) when max is 61199 bytes"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
+from array import array
 from typing import Any
 
 import pytest
@@ -71,6 +73,21 @@ def test_the_package_requests_sends_the_same_request(call: Call, server: HttpSer
 def test_appending_sends_no_content_type(client: Client, server: HttpServer) -> None:
     client.object.put("bigdata", "o/x", body="AB", append=True)
     assert "Content-Type" not in server.asked[0].headers
+
+
+def test_bodies_of_other_kinds_are_sent(client: Client, server: HttpServer) -> None:
+    bodies: list[Any] = [
+        array("d", [1.5]), memoryview(b"abcd")[::2], {"a": [1, "ä"]}, io.StringIO("text"),
+        iter([b"pie", b"ces"]),
+    ]  # fmt: skip
+    for body in bodies:
+        client.object.put("bigdata", "o/x", body=body)
+    assert [asked.body for asked in server.asked] == [
+        struct.pack("d", 1.5), b"ac", '{"a":[1,"ä"]}'.encode(), b"text", b"pieces"
+    ]  # fmt: skip
+    kinds = ["octet-stream", "octet-stream", "/json", "octet-stream", "octet-stream"]
+    for asked, kind in zip(server.asked, kinds, strict=True):
+        assert asked.headers["Content-Type"] == f"application{'' if kind[0] == '/' else '-'}{kind}"
 
 
 def test_a_file_is_streamed_in_chunks(client: Client, server: HttpServer) -> None:

@@ -152,9 +152,13 @@ def get_records(handles: Handles, request: Request) -> Outcome:
     limit = 1000 if asked.limit is None else asked.limit
     if limit < 1:
         raise _bad(f"Limit is {limit}, at least 1 is needed")
-    location = decode_location(asked.location)
-    if location.shard != shard:
-        raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
+    try:
+        location = decode_location(asked.location)
+        if location.shard != shard:
+            raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
+    except LimitError:
+        stream.seek(shard, "earliest")  # a shard that is not there says so first
+        raise
     found = stream.read(shard, since=location.sequence, limit=min(limit, settings.RECORDS_MAX))
     return json_reply(
         {

@@ -209,11 +209,16 @@ def _attributes(given: Mapping[str, object]) -> Mapping[str, object]:
     Raises:
         AttributeError: One is of a type that cannot be.
         LimitError: A name cannot be.
+        TypeError: A name is no text.
     """
     try:
         return as_attributes(given)
     except TypeMismatchError as error:
         for name, value in given.items():  # it is no dict: an AttributeError, too
+            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] of users
+                raise TypeError(
+                    f"an attribute is named {name!r}, a {type(name).__name__}"
+                ) from error
             try:
                 as_attribute(name, value)
             except TypeMismatchError:

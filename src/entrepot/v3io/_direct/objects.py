@@ -6,8 +6,8 @@ import contextlib
 import functools
 import io
 import posixpath
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
 
 from entrepot import settings
 from entrepot.engine.protocol import Transaction
@@ -24,7 +24,7 @@ from entrepot.v3io._direct.works import Alone, Shared
 from entrepot.v3io._protocol import Refusal
 from entrepot.v3io.common.helpers import url_join
 from entrepot.v3io.dataplane.output import ContainerCommonPrefix, GetContainersOutput
-from entrepot.v3io.dataplane.request import Arguments, encode_create_schema
+from entrepot.v3io.dataplane.request import Arguments, encode_create_schema, object_body
 from entrepot.v3io.dataplane.response import Response
 
 __all__ = [
@@ -161,8 +161,7 @@ def _bytes(data: bytes, modified_ns: int, span: str = "") -> Response:
 def put_object(store: Store, container: str, arguments: Arguments) -> Shared | Alone:
     """Write an object, add to it, or make a directory."""
     path = check_path(container, arguments)
-    body: Any = arguments.get("body")
-    body = b"" if body is None else body
+    body = _content(arguments.get("body"))
     target = store.container(container)
     if path.endswith("/"):
         return Shared(target.making_directory(path), _done)
@@ -177,6 +176,21 @@ def put_object(store: Store, container: str, arguments: Arguments) -> Shared | A
         return Answer(200)
 
     return Shared(call, replaced)
+
+
+def _content(body: Any) -> Any:
+    """Return a body as a container takes it."""
+    if isinstance(body, io.TextIOBase):
+        return _texts(body)
+    if isinstance(body, bytearray | memoryview):  # object_body() would copy it
+        return cast("bytes", body)
+    found = object_body(body)
+    return b"" if found is None else found
+
+
+def _texts(file: io.TextIOBase) -> Iterator[bytes]:
+    while text := file.read(settings.MIB):
+        yield text.encode()
 
 
 def create_schema(store: Store, container: str, arguments: Arguments) -> Shared | Alone:

@@ -144,9 +144,13 @@ def get_records(store: Store, container: str, arguments: Arguments) -> Response:
         return refused(Refusal(400, _protocol.BAD_STREAM_ARGUMENT, text), GetRecordsOutput)
     stream = _stream(store, container, arguments)
     shard = whole_number("shard_id", arguments["shard_id"], -1)
-    location = decode_location(arguments["location"])
-    if location.shard != shard:
-        raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
+    try:
+        location = decode_location(arguments["location"])
+        if location.shard != shard:
+            raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
+    except LimitError:
+        stream.seek(shard, "earliest")  # a shard that is not there says so first
+        raise
     found = stream.read(shard, since=location.sequence, limit=min(limit, settings.RECORDS_MAX))
     output = filled(
         GetRecordsOutput,

@@ -30,7 +30,8 @@ _MEANINGS: Final = {
         "Attributes by name. Values are str, int, float, bool, bytes, datetime, lists or arrays "
         "of numbers, or numbers of numpy."
     ),
-    "body": "Contents: text (sent as UTF-8), bytes, or a file to read them from; none by default.",
+    "body": "Contents: text (sent as UTF-8), bytes, a file to read them from, or pieces; none by "
+    "default. A dict is sent as JSON.",
     "condition": "Expression that must be true of the item, or nothing is changed.",
     "container": "Name of the container.",
     "directories_only": "Leave out files.",

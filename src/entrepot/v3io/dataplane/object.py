@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import IO
 
 from entrepot.v3io.dataplane import model, request
@@ -10,7 +11,7 @@ from entrepot.v3io.dataplane.response import Expected, Response
 
 __all__ = ["Content", "Model"]
 
-Content = str | bytes | IO[bytes] | None
+Content = str | bytes | IO[bytes] | IO[str] | Iterable[bytes] | Mapping[str, object] | None
 
 
 class Model(model.Model):

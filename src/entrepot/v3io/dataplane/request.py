@@ -49,6 +49,7 @@ __all__ = [
     "encode_update_item",
     "encode_update_stream",
     "ensure_trailing_slash",
+    "object_body",
 ]
 
 Arguments = Mapping[str, Any]
@@ -177,11 +178,23 @@ def encode_put_object(
     else:
         headers["Content-Type"] = "application-octet-stream"
     body = kwargs.get("body")
+    if isinstance(body, dict):
+        headers["Content-Type"] = "application/json"
+    return "PUT", _path(container_name, kwargs["path"]), None, headers, object_body(body)
+
+
+def object_body(body: Any) -> Any:
+    """Return the bytes of an object; what they are read from is returned as it is."""
     if isinstance(body, str):
-        body = body.encode()
-    elif isinstance(body, bytearray | memoryview):
-        body = bytes(body)  # pyright: ignore[reportUnknownArgumentType] a view of whatever
-    return "PUT", _path(container_name, kwargs["path"]), None, headers, body
+        return body.encode()
+    if isinstance(body, dict):  # the original sends all that are dicts as JSON
+        return _JSON.encode(body)
+    if body is None or isinstance(body, bytes) or hasattr(body, "read"):
+        return body
+    try:
+        return memoryview(body).tobytes()
+    except TypeError:
+        return body  # pieces
 
 
 def encode_delete_object(
@@ -448,6 +461,10 @@ def _base64(value: str | bytes) -> str:
 
 
 def _encode_attributes(attributes: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    for name in attributes:
+        # json would make a text of a number.
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] of users
+            raise TypeError(f"an attribute is named {name!r}, a {type(name).__name__}")
     return {name: _encode_attribute(name, value) for name, value in attributes.items()}
 
 

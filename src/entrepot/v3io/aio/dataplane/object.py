@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
+
 from entrepot.v3io.aio.dataplane import _model
 from entrepot.v3io.dataplane import object as sync
 from entrepot.v3io.dataplane import request
 from entrepot.v3io.dataplane._texts import alike
-from entrepot.v3io.dataplane.object import Content
 from entrepot.v3io.dataplane.response import Expected, Response
 
-__all__ = ["Model"]
+__all__ = ["Content", "Model"]
+
+Content = sync.Content | AsyncIterable[bytes]
 
 
 class Model(_model.Model):

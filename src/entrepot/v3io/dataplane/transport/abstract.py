@@ -28,7 +28,7 @@ class Actions:
     """How far an operation goes."""
 
     encode_only = 1  # it returns the request
-    encode_and_send = 2  # it returns the request, for `Transport.wait_response`
+    encode_and_send = 2  # as the next one, which is what the original makes of it
     send_and_receive = 3
 
 
@@ -174,10 +174,7 @@ class Transport(Exchange):
         request = Request(container, access_key, raise_for_status, encoder, encoder_args, output)
         if transport_actions == Actions.encode_only:
             return cast("Response", request)
-        sent = self.send_request(request)
-        if transport_actions == Actions.encode_and_send:
-            return cast("Response", sent)
-        return self.wait_response(sent)
+        return self.wait_response(self.send_request(request))
 
     def send_request(self, request: Request) -> Request:
         """Send a request, and return it for `wait_response`."""

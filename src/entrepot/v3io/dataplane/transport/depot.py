@@ -138,7 +138,7 @@ class Transport(abstract.Transport):
             HttpResponseError: The status of the answer is not expected.
             RuntimeError: The client is closed.
         """
-        if transport_actions is None or transport_actions == Actions.send_and_receive:
+        if transport_actions != Actions.encode_only:
             if self._logs:
                 self.log("Tx", operation=encoder.__name__, container=container, **encoder_args)
             response = self._do(self._store, container, encoder, encoder_args, output)
@@ -149,8 +149,6 @@ class Transport(abstract.Transport):
             container, access_key, raise_for_status, encoder, encoder_args, output
         )
         operation.work = self._direct.prepare(self._store, container, encoder, encoder_args, output)
-        if transport_actions == Actions.encode_and_send:
-            self._direct.complete(self._store, [operation.work])
         return cast("Response", operation)
 
     def send_request(self, request: Request) -> Request:

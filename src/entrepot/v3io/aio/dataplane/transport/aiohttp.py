@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import IO, Final, cast
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from typing import IO, Any, Final, cast
 
 from entrepot.v3io.dataplane.request import Arguments, Encoder, Output, Request
 from entrepot.v3io.dataplane.response import Expected, Response
@@ -109,19 +109,38 @@ class Transport(Exchange):
         from yarl import URL  # of aiohttp
 
         self._log_request(request)
-        body = request.body
         async with self._session.request(
             request.method,
             URL(self._url + request.encode_path(), encoded=True),
             headers=request.headers,
-            data=body if body is None or isinstance(body, bytes) else _blocks(body),
+            data=_content(request.body),
             allow_redirects=False,  # the session key is for this host
             skip_auto_headers=("Content-Type",),
         ) as reply:
             return Response(request.output, reply.status, reply.headers, await reply.read())
 
 
-async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
+def _content(body: Any) -> bytes | AsyncIterable[bytes] | None:
+    """Return a body as aiohttp takes it.
+
+    Raises:
+        TypeError: It is none. Of what goes wrong later aiohttp says that the connection failed.
+    """
+    if body is None or isinstance(body, (bytes, AsyncIterable)):
+        return cast("bytes | AsyncIterable[bytes] | None", body)
+    if hasattr(body, "read"):
+        return _blocks(body)
+    if isinstance(body, Iterable):
+        return _pieces(cast("Iterable[bytes]", body))
+    raise TypeError(f"an object's body is a {type(body).__name__}: give bytes, text or a file")
+
+
+async def _blocks(file: IO[bytes] | IO[str]) -> AsyncIterator[bytes]:
     """Read a file, and leave it open: it may have to be sent once more."""
     while block := file.read(_FILE_BLOCK_BYTES):
-        yield block
+        yield block.encode() if isinstance(block, str) else block
+
+
+async def _pieces(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece

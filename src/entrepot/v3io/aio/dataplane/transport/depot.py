@@ -8,8 +8,11 @@ tasks gather, and go with the next, so that a thousand tasks wait for a few comm
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Final, cast
 
+from entrepot import settings
 from entrepot.v3io.dataplane.request import Arguments, Encoder, Output
 from entrepot.v3io.dataplane.response import Expected, Response
 from entrepot.v3io.dataplane.transport.abstract import Actions, Exchange, Log
@@ -84,6 +87,13 @@ class Transport(Exchange):
         self, container: str | None, encoder: Encoder, arguments: Arguments, output: Output
     ) -> Response:
         direct, store = self._direct, self._store
+        if isinstance(arguments.get("body"), AsyncIterable):
+            with tempfile.SpooledTemporaryFile(settings.MIB) as gathered:
+                async for piece in arguments["body"]:
+                    gathered.write(piece)
+                gathered.seek(0)
+                arguments = {**arguments, "body": gathered}
+                return await self._do(container, encoder, arguments, output)
         if direct.is_slow(store, container, encoder, arguments):
             return await asyncio.to_thread(direct.do, store, container, encoder, arguments, output)
         if direct.is_read(encoder):
