@@ -99,6 +99,7 @@ class Spaces:
             ConflictError: `persistent` is set, and it exists and is not.
         """
         values.check_name(name, "workspace name")
+        self.volatile.notice_dead()  # it may be one that ends with its owner
         if not self._is_persistent(name):
             if not persistent:
                 engine = self.volatile.engine
@@ -139,6 +140,7 @@ class Spaces:
 
     def list(self) -> list[SpaceInfo]:
         """Return the workspaces of both tiers, by name."""
+        self.volatile.notice_dead()
         found = [
             info
             for tier in self.tiers()
