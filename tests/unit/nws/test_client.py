@@ -433,7 +433,18 @@ def test_a_variable_whose_producers_have_ended_is_an_error_of_its_own() -> None:
         with depot.space("s").producer("v"):
             pass
         space = NetWorkSpace("s", f"depot:{depot.name}")
-        for find in (space.find, lambda name: next(space.ifetch(name))):
+        for find in (space.find, space.fetch):
             with pytest.raises(nws.NwsOperationException, match="producers"):
                 find("v")
         space.server.close()
+
+
+def test_iterators_end_with_the_last_producer_as_they_do_in_spaces(
+    connect: Connect, depot: entrepot.Depot
+) -> None:
+    space = connect()
+    with depot.space("w").producer("v"):
+        space.store("v", 1)
+    assert list(space.ifetch("v")) == [1]
+    assert list(space.ifind("v")) == []
+    assert space.ifind("v").writeTo(io.BytesIO()) == 0
