@@ -99,7 +99,6 @@ class Spaces:
             ConflictError: `persistent` is set, and it exists and is not.
         """
         values.check_name(name, "workspace name")
-        self.volatile.notice_dead()  # it may be one that ends with its owner
         if not self._is_persistent(name):
             if not persistent:
                 engine = self.volatile.engine
