@@ -100,6 +100,32 @@ def test_a_process_that_waits_gets_what_a_killed_one_had_claimed(home: Home, pee
         assert asked.result() == "task"
 
 
+def test_who_only_tries_gets_what_a_killed_one_had_claimed(home: Home, peers: Start) -> None:
+    with home.open("64M") as depot:
+        space = depot.space("s")
+        space.store("v", "task")
+        claimer, waiter = peers(), peers()
+        claimer.run(lambda here: here.depot.space("s").claim("v") and None)
+        assert space.try_claim("v") is None
+        claimer.kill()
+        wait_until(lambda: space.try_find("v"), "the value is back, though nobody waits")
+        waiter.begin(lambda here: here.depot.space("s").fetch("empty"))
+        wait_until(lambda: space.waiters("empty"), "the peer waits")
+        waiter.kill()
+        wait_until(lambda: not space.waiters("empty"), "it is out of the line")
+        assert space.try_fetch("v") == "task"
+
+
+def test_a_workspace_of_a_killed_owner_is_soon_not_listed(home: Home, peers: Start) -> None:
+    with home.open("64M") as depot:
+        first, second = peers(), peers()
+        for peer in (first, second):
+            peer.run(lambda here: here.depot.space("mine", owned=True) and None)
+        first.kill()
+        wait_until(lambda: not depot.spaces(), "it ends with its owner, though nobody waits")
+        second.kill()
+
+
 def test_a_value_handed_to_a_waiter_that_is_killed_goes_to_the_next(
     home: Home, peers: Start
 ) -> None:

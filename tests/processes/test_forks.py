@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 
 import entrepot
+from entrepot.gateways.nws import NwsGateway
+from entrepot.nws.client import NwsServer
 from support import squares
 from support.conditions import PATIENCE_S, wait_until
 from support.homes import Home
@@ -87,6 +89,21 @@ def test_a_view_that_a_child_inherited_outlives_the_parents_and_the_object(
 
     with home.open("64M"):
         assert peers().run(work) == 0
+
+
+def test_a_child_may_close_its_copy_of_a_connection(home: Home, peers: Start) -> None:
+    def work(here: Any) -> tuple[int, Any]:
+        server = NwsServer(host, port)
+        space = server.openWs("w")
+        space.store("v", "still there")
+        return in_child(server.close), space.fetch("v")
+
+    with home.open("64M") as depot:
+        gateway = NwsGateway(depot)
+        gateway.start()
+        host, port = gateway.host, gateway.port
+        assert peers().run(work) == (0, "still there")
+        gateway.close()
 
 
 def test_a_child_that_drops_its_views_leaves_those_of_its_parent(home: Home, peers: Start) -> None:

@@ -157,6 +157,8 @@ def test_a_stopped_sleigh_refuses_work_and_leaves_nothing(home: Home) -> None:
     for call in (sleigh.eachWorker, sleigh.eachElem):
         with pytest.raises(SleighStoppedException):
             call(tasks.pid)
+    with pytest.raises(SleighStoppedException):
+        sleigh.status()
     with home.open() as depot:
         assert not names & {info.name for info in depot.spaces()}
     with pytest.raises(ProcessLookupError):
@@ -254,6 +256,32 @@ def test_work_that_fails_on_the_way_leaves_the_sleigh_free(sleigh: Sleigh) -> No
         sleigh.eachWorker(tasks.square, threading.Lock())
     assert sleigh.eachElem(tasks.square, [[1, 2]]) == [1, 4]
     assert len(set(sleigh.eachWorker(tasks.pid))) == 2
+
+
+def test_an_iteration_that_fails_leaves_the_sleigh_free(sleigh: Sleigh) -> None:
+    def numbers() -> Iterator[int]:
+        yield 3
+        raise KeyError("no more")
+
+    results = sleigh.imap(tasks.square, numbers())
+    with pytest.raises(KeyError):
+        next(results)
+    assert list(results) == []
+    assert results.stopped
+    assert sleigh.eachElem(tasks.square, [[1, 2]]) == [1, 4]
+    with pytest.raises(NwsPicklingException):
+        next(sleigh.starmap(tasks.square, [[2], [threading.Lock()]]))
+    assert list(sleigh.imap(tasks.square, [1, 2])) == [1, 4]
+
+
+def test_results_that_are_refused_later_leave_the_sleigh_free(sleigh: Sleigh) -> None:
+    def refuse(results: Any) -> None:
+        raise KeyError("accumulator")
+
+    pending = sleigh.eachElem(tasks.square, [[1, 2]], blocking=False, accumulator=refuse)
+    with pytest.raises(KeyError):
+        pending.wait()
+    assert sleigh.eachElem(tasks.square, [[1, 2]]) == [1, 4]
 
 
 def test_ranks_stay_unique_when_a_worker_dies_before_it_has_joined(home: Home) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +32,8 @@ class Tier:
     sweepers: Sequence[Callable[[Tier], object]] = ()
     """What removes what is left of large things that were deleted, one for each layer."""
     commits: Commits = field(init=False)
+    _looked_s: float = field(default=-math.inf, init=False)
+    """When somebody last looked for the dead."""
 
     def __post_init__(self) -> None:
         self.commits = Commits(self.engine)
@@ -46,6 +50,16 @@ class Tier:
             sweeper(self)
         if self.files is not None:
             self.files.sweep()
+
+    def notice_dead(self) -> None:
+        """Now and then, give back what the dead held.
+
+        Those who wait do so. But where all only ever ask, nobody does.
+        """
+        now = time.monotonic()
+        if now - self._looked_s >= settings.WAIT_SLICE_S:
+            self._looked_s = now
+            self.engine.wait((), (), 0)
 
     def forget(self) -> None:
         """Forget what other threads did: in a forked child, where there are none."""

@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "NwsConnectException",
     "NwsConnectionDroppedException",
@@ -68,10 +70,14 @@ class NwsPicklingException(NwsOperationException):
     def __init__(self, ws_name: str, variable: str, exception: BaseException) -> None:
         self.exception = exception
         """What went wrong."""
+        self._made_of = ws_name, variable, exception
         super().__init__(
             f"caught {type(exception).__name__!r} while pickling object to store in"
             f" '{ws_name} @ {variable}'"
         )
+
+    def __reduce__(self) -> Any:  # what exceptions do by themselves gives __init__ the text only
+        return type(self), self._made_of
 
 
 class NwsUnpicklingException(NwsOperationException):
@@ -82,7 +88,11 @@ class NwsUnpicklingException(NwsOperationException):
         """What went wrong."""
         self.obj = obj
         """The bytes of the value."""
+        self._made_of = ws_name, variable, exception, obj
         super().__init__(
             f"caught {type(exception).__name__!r} while unpickling object retrieved from"
             f" '{ws_name} @ {variable}'"
         )
+
+    def __reduce__(self) -> Any:
+        return type(self), self._made_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, cast
@@ -54,6 +54,9 @@ def reader(fobj: Any, size_max: int) -> tuple[int, Callable[[int], bytes]]:
     A file that ends before that is filled up with zeros.
     """
     size = _bytes_left(fobj)
+    if size is None:  # only reading tells how many there are
+        fobj = io.BytesIO(_read_all(fobj, size_max))
+        size = len(fobj.getbuffer())
     if 0 < size_max < size:
         size = size_max
     block = getattr(fobj, "blocksize", 0)
@@ -71,15 +74,33 @@ def reader(fobj: Any, size_max: int) -> tuple[int, Callable[[int], bytes]]:
     return size, read
 
 
-def _bytes_left(fobj: Any) -> int:
+def _bytes_left(fobj: Any) -> int | None:
+    """Return how many bytes of a file are left; None if that cannot be known."""
     told: Any = getattr(fobj, "len", None)
     if told is not None:
         size = int(cast("Any", told()) if callable(told) else told)
-    elif isinstance(fobj, io.BytesIO):
-        size = len(fobj.getbuffer())
-    else:
-        size = os.fstat(fobj.fileno()).st_size
+        try:
+            return max(0, size - fobj.tell())
+        except (AttributeError, OSError):  # a pipe has no position
+            return size
     try:
-        return max(0, size - fobj.tell())
-    except (AttributeError, OSError):  # a pipe has no position
-        return size
+        at = fobj.tell()
+        fobj.seek(0, io.SEEK_END)  # what its descriptor says may be the size of what is compressed
+        end = fobj.tell()
+        fobj.seek(at)
+    except (AttributeError, OSError):  # a pipe
+        return None
+    return max(0, end - at) or None  # files of /proc have no size, and bytes all the same
+
+
+def _read_all(fobj: Any, size_max: int) -> bytes:
+    """Return all bytes that are left, or so many of them."""
+    pieces: list[bytes] = []
+    left = size_max if size_max > 0 else sys.maxsize
+    while left > 0:
+        piece = fobj.read(min(left, _BLOCK_BYTES))
+        if not piece:
+            break
+        pieces.append(piece[:left])
+        left -= len(piece)
+    return b"".join(pieces)

@@ -242,6 +242,8 @@ class LocalLink:
         except (NotFoundError, ConflictError, LimitError, Ended):
             return None
         except ProducersGoneError as error:
+            if how.is_iterated:
+                return None  # iterators end, as they do over TCP
             raise NwsOperationException(f"{verb} of {variable!r} failed: {error}") from error
         except ClosedError as error:
             raise NwsConnectionDroppedException(str(error)) from error

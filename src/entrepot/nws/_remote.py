@@ -71,6 +71,7 @@ class RemoteLink:
             NwsConnectException: Nobody listens there.
         """
         self._protocol = protocol
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._sleeps = self._sleeps_left = 0
         """So many requests do not look for their answer, after the last look was in vain."""
@@ -196,9 +197,10 @@ class RemoteLink:
         self._send(*arguments)
 
     def close(self) -> None:
-        """End the connection; what it owns goes soon after."""
-        with contextlib.suppress(OSError):  # it ends here also where somebody still reads
-            self.socket.shutdown(socket.SHUT_RDWR)
+        """End the connection; what it owns goes soon after. In a forked child only its copy."""
+        if self._pid == os.getpid():
+            with contextlib.suppress(OSError):  # it ends here also where somebody still reads
+                self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
         with contextlib.suppress(OSError):
             self._reader.close()

@@ -393,7 +393,7 @@ class Sleigh:
         job = self._begin(accumulator)
         barrier = f"barrier{job.number}"
         job.release = lambda: self.nws.store(barrier, True)
-        with self._abandoned_on_error(job):
+        with self.abandoned_on_error(job):
             for tag in range(self.workerCount):
                 job.submit(Task(job.number, tag, kind, fun, args, barrier))
         return self._finish(job, blocking)
@@ -433,7 +433,7 @@ class Sleigh:
         job = self._begin(accumulator)
         tasks = (Task(job.number, tag, kind, fun, arguments) for tag, arguments in enumerate(calls))
         bound = max(1, int(loadFactor * self.workerCount)) if loadFactor and blocking else None
-        with self._abandoned_on_error(job):
+        with self.abandoned_on_error(job):
             for task in tasks:
                 while bound is not None and len(job.outstanding) >= bound:
                     self.gather_one()
@@ -467,14 +467,11 @@ class Sleigh:
 
     def _finish(self, job: _Job, blocking: bool) -> Any:
         pending = SleighPending(self, job)
-        if not blocking:
-            return pending
-        with self._abandoned_on_error(job):
-            return pending.wait()
+        return pending.wait() if blocking else pending
 
     @contextlib.contextmanager
-    def _abandoned_on_error(self, job: _Job) -> Generator[None]:
-        """Give a job up where the block fails, so that the next can begin."""
+    def abandoned_on_error(self, job: _Job) -> Generator[None]:
+        """Give a job up where the block fails, so that the next can begin. For this module."""
         try:
             yield
         except BaseException:
@@ -585,7 +582,13 @@ class Sleigh:
     # Looking, and stopping.
 
     def status(self, closeGroup: bool = False, timeout: float = 0.0) -> tuple[int, bool]:
-        """Return how many workers have joined, and whether all have."""
+        """Return how many workers have joined, and whether all have.
+
+        Raises:
+            SleighStoppedException: The sleigh was stopped.
+        """
+        if self._is_stopped:
+            raise SleighStoppedException("the sleigh was stopped")
         deadline = threading.Event()
         while True:
             joined = self.workerCount - len(list(self.nws.ifindTry("ranks")))
@@ -693,7 +696,8 @@ class SleighPending:
             raise SleighGatheredException("the results were gathered before")
         self._is_gathered = True
         try:
-            return self._sleigh.gather(self._job)
+            with self._sleigh.abandoned_on_error(self._job):
+                return self._sleigh.gather(self._job)
         except NwsException as error:
             raise SleighStoppedException(f"the sleigh was stopped: {error}") from error
 
@@ -736,6 +740,25 @@ class SleighResultIterator(Iterator[Any]):
         if self.stopped:
             raise StopIteration
         job = self._job
+        try:
+            with self._sleigh.abandoned_on_error(job):
+                self._feed()
+                if self.returned < job.submitted:
+                    while self.returned not in job.values:
+                        self._sleigh.gather_one()
+        except BaseException:
+            self.stopped = True
+            raise
+        if self.returned >= job.submitted:
+            self._end()
+            raise StopIteration
+        value = job.values.pop(self.returned)
+        self.returned += 1
+        return value
+
+    def _feed(self) -> None:
+        """Submit as many tasks as may be outstanding."""
+        job = self._job
         while self._is_fed and len(job.outstanding) < self._bound:
             arguments = next(self._calls, None)
             if arguments is None:
@@ -743,14 +766,6 @@ class SleighResultIterator(Iterator[Any]):
                 break
             task = Task(job.number, job.submitted, self._kind, self._function, tuple(arguments))
             job.submit(task)
-        if self.returned >= job.submitted:
-            self._end()
-            raise StopIteration
-        while self.returned not in job.values:
-            self._sleigh.gather_one()
-        value = job.values.pop(self.returned)
-        self.returned += 1
-        return value
 
     next = __next__
 

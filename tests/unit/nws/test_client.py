@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import gzip
 import inspect
 import io
+import mmap
+import os
 import pickle
 import socket
 import threading
@@ -126,6 +129,23 @@ def test_a_value_that_cannot_be_loaded_is_handed_over_as_bytes(connect: Connect)
     assert space.fetchTry("v", "nothing left") == "nothing left"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(nws.NwsPicklingException("w", "v", ValueError("why")), id="pickling"),
+        pytest.param(
+            nws.NwsUnpicklingException("w", "v", ValueError("why"), b"o"), id="unpickling"
+        ),
+    ],
+)
+def test_exceptions_may_go_to_another_process(error: Any) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert str(again.exception) == "why"
+    assert getattr(again, "obj", None) == getattr(error, "obj", None)
+
+
 def test_values_of_every_kind_come_back_as_they_were(connect: Connect) -> None:
     space = connect()
     values: list[Any] = [None, "", "grüß", b"", b"\xff\x00", 2**70, {"a": [1, (2.5,)]}]
@@ -192,6 +212,43 @@ def test_a_file_that_ends_early_is_filled_up(connect: Connect) -> None:
     with pytest.warns(UserWarning, match="ended"):
         assert space.storeFile("v", Shrinking(b"x" * 20_000)) == 50_000
     assert space.fetch("v") == b"x" * 20_000 + bytes(30_000)
+
+
+def test_a_compressed_file_is_stored_whole(connect: Connect, tmp_path: Path) -> None:
+    path, content = tmp_path / "file.gz", b"much of the same" * 10_000
+    path.write_bytes(gzip.compress(content))
+    space = connect()
+    with gzip.open(path) as compressed:
+        assert space.storeFile("v", compressed, 7) == 7
+        assert space.storeFile("v", compressed) == len(content) - 7
+        assert space.storeFile("v", compressed) == 0
+    assert space.fetch("v") + space.fetch("v") == content
+
+
+def test_a_pipe_is_stored_to_its_end(connect: Connect) -> None:
+    space = connect()
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as file:
+        file.write(b"all that came")
+    with os.fdopen(reading, "rb") as pipe:
+        assert space.storeFile("v", pipe, n=4) == 4
+        assert space.storeFile("v", pipe) == 9
+        assert space.storeFile("v", pipe) == 0
+    assert list(space.ifetchTry("v")) == [b"all ", b"that came"]
+
+
+def test_a_file_whose_size_is_not_told_is_stored_all_the_same(connect: Connect) -> None:
+    space = connect()
+    with Path("/proc/self/cmdline").open("rb") as file:
+        content = file.read()
+        file.seek(0)
+        assert space.storeFile("v", file) == len(content)
+    assert space.fetch("v") == content
+    with mmap.mmap(-1, 10) as mapped:
+        mapped.write(b"0123456789")
+        mapped.seek(3)
+        assert space.storeFile("v", mapped) == 7
+    assert space.fetch("v") == b"3456789"
 
 
 class Broken(io.BytesIO):
@@ -376,7 +433,18 @@ def test_a_variable_whose_producers_have_ended_is_an_error_of_its_own() -> None:
         with depot.space("s").producer("v"):
             pass
         space = NetWorkSpace("s", f"depot:{depot.name}")
-        for find in (space.find, lambda name: next(space.ifetch(name))):
+        for find in (space.find, space.fetch):
             with pytest.raises(nws.NwsOperationException, match="producers"):
                 find("v")
         space.server.close()
+
+
+def test_iterators_end_with_the_last_producer_as_they_do_in_spaces(
+    connect: Connect, depot: entrepot.Depot
+) -> None:
+    space = connect()
+    with depot.space("w").producer("v"):
+        space.store("v", 1)
+    assert list(space.ifetch("v")) == [1]
+    assert list(space.ifind("v")) == []
+    assert space.ifind("v").writeTo(io.BytesIO()) == 0

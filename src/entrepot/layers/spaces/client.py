@@ -90,6 +90,7 @@ class Client:
     def list(self) -> list[Listed]:
         """Return all workspaces, by name."""
         volatile, me = self._spaces.volatile, self._me
+        volatile.notice_dead()
         found = [
             listed
             for tier in self._spaces.tiers()

@@ -551,6 +551,7 @@ class Space:
 
     def peek(self, variable: str, *, limit: int = 10) -> list[ValueInfo]:
         """Return what can be said of the oldest values without taking or loading them."""
+        self._tier.notice_dead()
         return self._read(workspaces.list_values, self._key(variable), limit)
 
     def remove(self, variable: str, index: int) -> bool:
@@ -581,11 +582,13 @@ class Space:
     def claims(self, variable: str | None = None) -> list[ClaimInfo]:
         """Return who works on which value, of one variable or of all."""
         key = None if variable is None else self._key(variable)
+        self._tier.notice_dead()
         return self._engine.read(workspaces.list_claims, self._instance, key)
 
     def waiters(self, variable: str | None = None) -> list[WaiterInfo]:
         """Return who waits for a value, of one variable or of all, by arrival."""
         key = None if variable is None else self._key(variable)
+        self._tier.notice_dead()
         return self._engine.read(workspaces.list_waiters, self._instance, key)
 
     def mention(self, variable: str) -> None:
@@ -612,6 +615,7 @@ class Space:
         Raises:
             NotFoundError: The workspace was deleted.
         """
+        self._tier.notice_dead()
         self.until_due(0)
         found = self._engine.read(workspaces.list_variables, self._instance)
         if not found:
@@ -692,7 +696,11 @@ class Space:
                     return taken._replace(found=found)
 
     def _check_open(self) -> None:
-        """Nothing was found: say so if that is because the workspace was deleted."""
+        """Nothing was found: say so if that is because the workspace was deleted.
+
+        What the dead had taken is there again soon, also for those who only try, in turns.
+        """
+        self._tier.notice_dead()
         if not self._engine.read(workspaces.exists, self._instance):
             raise NotFoundError(
                 f"the workspace {self.name!r} was deleted, or its owner ended",

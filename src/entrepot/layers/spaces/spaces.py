@@ -139,6 +139,7 @@ class Spaces:
 
     def list(self) -> list[SpaceInfo]:
         """Return the workspaces of both tiers, by name."""
+        self.volatile.notice_dead()
         found = [
             info
             for tier in self.tiers()
