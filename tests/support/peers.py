@@ -13,6 +13,7 @@ get `here`, where the peer's depot is and anything may be kept between calls.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -30,6 +31,9 @@ from support.conditions import PATIENCE_S, is_stopped, wait_until
 __all__ = ["Asked", "Peer"]
 
 _TESTS = Path(__file__).parents[1]
+
+_STACKS_S = 2.0
+"""So long a peer that does not end has time to print its stacks."""
 
 
 class Asked:
@@ -135,6 +139,8 @@ class Peer:
             code = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGUSR2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_STACKS_S)
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"peer {self.pid} did not end") from None

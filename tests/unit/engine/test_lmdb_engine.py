@@ -10,13 +10,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
 
 from entrepot import settings
 from entrepot.engine.keys import Prefix
-from entrepot.engine.lmdb import LmdbEngine
+from entrepot.engine.lmdb import LmdbEngine, environment
 from entrepot.engine.lmdb.errors import BUGS, map_error
 from entrepot.engine.protocol import Transaction
 from entrepot.errors import (
@@ -144,6 +145,57 @@ def test_more_readers_than_the_process_may_have_wait_their_turn(engine: LmdbEngi
         leave.set()
         assert all(done.result(PATIENCE_S) for done in first)
         assert [done.result(PATIENCE_S) for done in late] == [None] * 5
+
+
+class InterruptedBehindAbort:
+    """A transaction; Ctrl-C comes as soon as its `abort` is done."""
+
+    def __init__(self, txn: Any) -> None:
+        self._txn = txn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._txn, name)
+
+    def abort(self) -> None:
+        self._txn.abort()
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_at_the_end_of_a_read_keeps_nobody_from_closing(
+    engine: LmdbEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_LOST_TOKEN_S", 0)
+    with monkeypatch.context() as patched:
+        begin = engine._begin
+        patched.setattr(
+            engine, "_begin", lambda **options: InterruptedBehindAbort(begin(**options))
+        )
+        with pytest.raises(KeyboardInterrupt):
+            engine.read(lambda tx: tx.get(THING.int(1)))
+    engine.pause()
+    engine.resume()
+    engine.write(put, 1, b"after")
+    assert engine.get(THING.int(1)) == b"after"
+
+
+def test_ctrl_c_while_the_gate_closes_opens_it_again(
+    engine: LmdbEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    def close_the_gate(tx: Transaction) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(environment.time, "sleep", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                engine.pause()
+
+    engine.read(close_the_gate)
+    with ThreadPoolExecutor() as pool:  # in other threads: the lock knows its own
+        pool.submit(engine.write, put, 1, b"after").result(PATIENCE_S)
+        assert pool.submit(engine.get, THING.int(1)).result(PATIENCE_S) == b"after"
+    engine.pause()
+    engine.resume()
 
 
 def test_a_closed_engine_refuses_every_call() -> None:

@@ -103,8 +103,9 @@ class LmdbEngine:
         except lmdb.Error as error:
             raise map_error(error, self.path) or error from error
         finally:
+            tx.txn = None  # first: Ctrl-C behind any call loses a token, which must have none then
             txn.abort()
-            tx.txn = txn = None  # frees its slot, which `abort` keeps: see `close_after_fork`
+            txn = None  # frees its slot, which `abort` keeps: see `close_after_fork`
             idle.append(tx)
 
     def get(self, key: bytes) -> bytes | None:

@@ -143,7 +143,11 @@ class Environment:
     def pause(self) -> None:
         """Wait until no transaction is open in this process, and let none begin."""
         self.write_lock.acquire()
-        self._parked = self._take_all()
+        try:
+            self._parked = self._take_all()
+        except BaseException:
+            self.write_lock.release()
+            raise
 
     def resume(self) -> None:
         """Undo `pause`."""
@@ -155,23 +159,27 @@ class Environment:
         ours = set(self._tokens)
         taken: list[LmdbTransaction] = []
         lost_after = time.monotonic() + _LOST_TOKEN_S
-        while len(taken) < len(ours):
-            try:
-                token = self.idle.pop()
-            except IndexError:
-                time.sleep(0.0001)
-            else:
-                if token in ours:  # else it counted as lost, and was replaced
-                    taken.append(token)
-                continue
-            if time.monotonic() > lost_after:
-                # An exception that a signal handler raised between two instructions can lose a
-                # token: one that is nowhere, and has no transaction, is such.
-                lost = {token for token in ours.difference(taken) if token.txn is None}
-                fresh = [LmdbTransaction() for _ in lost]
-                ours = ours - lost | set(fresh)
-                self._tokens = list(ours)
-                taken += fresh
+        try:
+            while len(taken) < len(ours):
+                try:
+                    token = self.idle.pop()
+                except IndexError:
+                    time.sleep(0.0001)
+                else:
+                    if token in ours:  # else it counted as lost, and was replaced
+                        taken.append(token)
+                    continue
+                if time.monotonic() > lost_after:
+                    # An exception that a signal handler raised between two instructions can lose a
+                    # token: one that is nowhere, and has no transaction, is such.
+                    lost = {token for token in ours.difference(taken) if token.txn is None}
+                    fresh = [LmdbTransaction() for _ in lost]
+                    ours = ours - lost | set(fresh)
+                    self._tokens = list(ours)
+                    taken += fresh
+        except BaseException:
+            self.idle.extend(taken)
+            raise
         return taken
 
     @contextlib.contextmanager
