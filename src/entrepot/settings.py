@@ -69,6 +69,9 @@ LOOK_COUNT_BRISK: Final = 200
 BRISK_S: Final = 0.0005
 """After a wait that was so short, the next one looks so often before it joins the line."""
 
+LOOKS_PER_YIELD: Final = 4
+"""Of those who look without sleeping: whom they wait for may need this very processor."""
+
 STOPPED_WRITER_PATIENCE_S: Final = 2.0
 """How long a write waits for a stopped process (Ctrl-Z, debugger) that holds the write lock."""
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import entrepot
-from entrepot.cli.options import DirectoryOption, FreshDepotOption, JsonOption, known_depots
+from entrepot.cli.options import DirectoryOption, FreshDepotOption, JsonOption
 from entrepot.cli.present import console, counted, duration, emit, size
 from entrepot.cli.showcase.dataset import Dataset, load
 from entrepot.cli.showcase.report import bar, show_copies, show_result, show_step
@@ -109,7 +109,7 @@ def _fresh(
             yield depot
         return
     name = name or f"demo-{os.getpid()}"
-    if name in known_depots(directory):
+    if name in entrepot.names(directory=directory):
         raise ExistsError(
             f"there is a depot {name!r} already", "the demo destroys its depot: take a new name"
         )

@@ -15,7 +15,6 @@ from entrepot.cli.options import (
     DepotOption,
     DirectoryOption,
     JsonOption,
-    known_depots,
     open_existing,
 )
 from entrepot.cli.overview import grids, overview
@@ -60,7 +59,7 @@ def command(
     """
     out = console()
     if depots:
-        names = known_depots(directory, data_directory)
+        names = entrepot.names(directory=directory, data_directory=data_directory)
         if as_json:
             emit(names)
         else:

@@ -28,7 +28,6 @@ __all__ = [
     "data_root",
     "depot_name",
     "hinting",
-    "known_depots",
     "locate",
     "no_depot",
     "open_existing",
@@ -87,11 +86,6 @@ def data_root(data_directory: Path | None) -> Path:
     return settings.data_root() if data_directory is None else data_directory.absolute()
 
 
-def known_depots(directory: Path | None, data_directory: Path | None = None) -> list[str]:
-    """Return the names of the depots in memory, and of those that a reboot left on disk."""
-    return entrepot.names(directory=directory, data_directory=data_directory)
-
-
 def locate(
     name: str, directory: Path | None, data_directory: Path | None = None
 ) -> tuple[list[Path], Path | None]:
@@ -116,7 +110,7 @@ def no_depot(
     name: str, directory: Path | None, data_directory: Path | None = None
 ) -> NotFoundError:
     """Return the error that says what there is instead, and how a depot begins and ends."""
-    known = known_depots(directory, data_directory)
+    known = entrepot.names(directory=directory, data_directory=data_directory)
     if known:
         hint = f"there {'are' if len(known) > 1 else 'is'}: {', '.join(known)}"
     else:
@@ -151,7 +145,10 @@ def open_existing(
     """
     wanted = depot_name(name)
     volatile, _ = locate(wanted, directory, data_directory)
-    if wanted not in known_depots(directory, data_directory) and not volatile:
+    if (
+        wanted not in entrepot.names(directory=directory, data_directory=data_directory)
+        and not volatile
+    ):
         raise no_depot(wanted, directory, data_directory)
     for path in volatile:
         places.check_whole(path)

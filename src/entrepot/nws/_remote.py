@@ -26,7 +26,6 @@ __all__ = ["RemoteLink"]
 
 _PIECE_BYTES = 256 * 1024
 _BUFFER_BYTES = 64 * 1024
-_LOOKS_PER_YIELD = 4
 _SLEEPS_MAX = 255
 
 
@@ -254,7 +253,7 @@ class RemoteLink:
         looks, end_s = 1, time.perf_counter() + settings.NWS_LOOK_S
         while not self._poll.poll(0) and time.perf_counter() < end_s:
             looks += 1
-            if not looks % _LOOKS_PER_YIELD:
+            if not looks % settings.LOOKS_PER_YIELD:
                 os.sched_yield()  # the gateway, or who it answers first, may need this processor
         if time.perf_counter() < end_s:
             self._sleeps = 0

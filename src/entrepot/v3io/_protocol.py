@@ -35,6 +35,7 @@ from entrepot.errors import (
 from entrepot.layers.attributes import Attribute, Attributes, Timestamp, of_blob, to_blob
 from entrepot.layers.containers.core import NotEmptyError
 from entrepot.layers.entries import NoContainerError
+from entrepot.layers.streams import Stream
 from entrepot.layers.streams.core import NotAStreamError, ShardError, TrimmedError
 from entrepot.layers.tables.core import CREATE, MERGE, REPLACE
 
@@ -44,12 +45,12 @@ __all__ = [
     "Refusal",
     "attribute_to_json",
     "attributes_from_json",
-    "decode_location",
     "decode_marker",
     "encode_location",
     "encode_marker",
     "record_to_json",
     "refusal_of",
+    "sequence_at",
     "verifier_of",
 ]
 
@@ -177,7 +178,7 @@ def encode_location(location: Location) -> str:
     return base64.b64encode(_location.pack(*location)).decode()
 
 
-def decode_location(text: object) -> Location:
+def _decode_location(text: object) -> Location:
     """Return the location that a text stands for.
 
     Raises:
@@ -187,6 +188,23 @@ def decode_location(text: object) -> Location:
         return Location(*_location.unpack(base64.b64decode(cast("str", text), validate=True)))
     except (ValueError, TypeError, struct.error) as error:
         raise LimitError(f"{text!r} is no location") from error
+
+
+def sequence_at(stream: Stream, shard: int, text: object) -> int:
+    """Return where in a shard of a stream a location is.
+
+    Raises:
+        LimitError: The text is no location, or one of another shard.
+        NotFoundError: There is no such stream; that, and a shard that is not there, go first.
+    """
+    try:
+        location = _decode_location(text)
+        if location.shard != shard:
+            raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
+    except LimitError:
+        stream.seek(shard, "earliest")
+        raise
+    return location.sequence
 
 
 def encode_marker(name: str) -> str:

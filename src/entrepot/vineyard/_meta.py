@@ -12,7 +12,7 @@ from entrepot.vineyard._ids import BLOB_BIT, EMPTY_BLOB, ObjectID, number_of, te
 if TYPE_CHECKING:
     from entrepot.vineyard._store import Store
 
-__all__ = ["NewBlob", "Object", "ObjectBuilder", "ObjectMeta", "is_signature"]
+__all__ = ["NewBlob", "Object", "ObjectBuilder", "ObjectMeta", "is_signature", "plain_of_numpy"]
 
 BLOB = "vineyard::Blob"
 _SYSTEM = frozenset(
@@ -516,7 +516,7 @@ def _as_plain(key: str, value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, float)):
         return value if not isinstance(value, str) else str(value)
     if isinstance(value, (list, tuple, dict)):
-        return json.dumps(value, separators=(",", ":"), default=_plain_of_numpy)
+        return json.dumps(value, separators=(",", ":"), default=plain_of_numpy)
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "surrogateescape")
     try:
@@ -528,11 +528,11 @@ def _as_plain(key: str, value: Any) -> Any:
             raise TypeError(f"{key!r} is {number}, metadata holds ints of at most 64 bits")
         return number
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        return _as_plain(key, _plain_of_numpy(value))
+        return _as_plain(key, plain_of_numpy(value))
     raise TypeError(f"{key!r} is {value!r}, a {type(value).__name__}: metadata cannot hold that")
 
 
-def _plain_of_numpy(value: Any) -> Any:
+def plain_of_numpy(value: Any) -> Any:
     """Return an array as a list, and a number of numpy's as one of Python's."""
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         return value.tolist()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from entrepot import settings
-from entrepot.errors import LimitError
 from entrepot.gateways.http import bodies
 from entrepot.gateways.http.handles import Handles, path_of
 from entrepot.gateways.http.messages import Outcome, Reply, Request, Write, json_reply, refuse
@@ -16,10 +15,10 @@ from entrepot.v3io._protocol import (
     BAD_STREAM_ARGUMENT,
     SHARD_OUT_OF_RANGE,
     Location,
-    decode_location,
     encode_location,
     record_to_json,
     refusal_of,
+    sequence_at,
 )
 
 __all__ = [
@@ -152,14 +151,8 @@ def get_records(handles: Handles, request: Request) -> Outcome:
     limit = 1000 if asked.limit is None else asked.limit
     if limit < 1:
         raise _bad(f"Limit is {limit}, at least 1 is needed")
-    try:
-        location = decode_location(asked.location)
-        if location.shard != shard:
-            raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
-    except LimitError:
-        stream.seek(shard, "earliest")  # a shard that is not there says so first
-        raise
-    found = stream.read(shard, since=location.sequence, limit=min(limit, settings.RECORDS_MAX))
+    since = sequence_at(stream, shard, asked.location)
+    found = stream.read(shard, since=since, limit=min(limit, settings.RECORDS_MAX))
     return json_reply(
         {
             "NextLocation": encode_location(Location(shard, found.next)),

@@ -49,7 +49,6 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 _KEYS_MAX = 1024
-_LOOKS_PER_YIELD = 4
 
 _waiter_numbers = itertools.count(1)
 
@@ -775,7 +774,7 @@ class Space:
             most = settings.LOOK_COUNT_BRISK if self._is_brisk else settings.LOOK_COUNT
             while looks < most and not engine.read(core.has_value, key):
                 looks += 1
-                if not looks % _LOOKS_PER_YIELD:
+                if not looks % settings.LOOKS_PER_YIELD:
                     os.sched_yield()  # the one who will store may need this very processor
             if looks:
                 self._dry.add(key)

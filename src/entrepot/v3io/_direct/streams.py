@@ -19,7 +19,7 @@ from entrepot.v3io._direct.answers import JSON, Answer, filled, json_body, refus
 from entrepot.v3io._direct.items import whole_number
 from entrepot.v3io._direct.store import Store
 from entrepot.v3io._direct.works import Shared
-from entrepot.v3io._protocol import Location, Refusal, decode_location, encode_location
+from entrepot.v3io._protocol import Location, Refusal, encode_location, sequence_at
 from entrepot.v3io.dataplane.output import (
     DescribeStreamOutput,
     GetRecordsOutput,
@@ -144,14 +144,8 @@ def get_records(store: Store, container: str, arguments: Arguments) -> Response:
         return refused(Refusal(400, _protocol.BAD_STREAM_ARGUMENT, text), GetRecordsOutput)
     stream = _stream(store, container, arguments)
     shard = whole_number("shard_id", arguments["shard_id"], -1)
-    try:
-        location = decode_location(arguments["location"])
-        if location.shard != shard:
-            raise LimitError(f"the location is one of shard {location.shard}, not of {shard}")
-    except LimitError:
-        stream.seek(shard, "earliest")  # a shard that is not there says so first
-        raise
-    found = stream.read(shard, since=location.sequence, limit=min(limit, settings.RECORDS_MAX))
+    since = sequence_at(stream, shard, arguments["location"])
+    found = stream.read(shard, since=since, limit=min(limit, settings.RECORDS_MAX))
     output = filled(
         GetRecordsOutput,
         {

@@ -194,8 +194,9 @@ class ResolverContext(_Registry):
         resolver = self.find(typename)
         if resolver is None:
             return obj
-        if "**" in _parameters(resolver):
-            if not getattr(resolver, "wants_client", False):  # a user's passes on what it gets
+        names = _parameters(resolver)
+        if "**" in names:
+            if "__vineyard_client" not in names:  # a user's passes on all that it gets
                 keywords.pop("__vineyard_client", None)
             return resolver(obj, resolver=self, **keywords)
         try:

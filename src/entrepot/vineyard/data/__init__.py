@@ -41,10 +41,9 @@ STREAMS = (
 )
 
 
-def _resolve_stream(obj: Any, resolver: Any, **keywords: Any) -> Any:
+def _resolve_stream(
+    obj: Any, resolver: Any, *, __vineyard_client: Any = None, **keywords: Any
+) -> Any:
     from entrepot.vineyard import io  # files, and what reads them, only when they are used
 
-    return io.resolve(obj, resolver, **keywords)
-
-
-_resolve_stream.wants_client = True  # pyright: ignore[reportFunctionMemberAccess] what a context looks for
+    return io.resolve(obj, resolver, __vineyard_client=__vineyard_client, **keywords)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from entrepot.vineyard._blob import RemoteBlobBuilder
-from entrepot.vineyard._meta import NewBlob, ObjectMeta
+from entrepot.vineyard._meta import NewBlob, ObjectMeta, plain_of_numpy
 
 __all__ = [
     "build_buffer",
@@ -30,13 +30,7 @@ _LABELS = (str, int, float, bool, type(None))
 
 def to_json(value: object) -> str:
     """Return a value as the JSON text that vineyard keeps."""
-    return json.dumps(value, default=_plain_of_numpy)
-
-
-def _plain_of_numpy(value: Any) -> Any:
-    if hasattr(value, "dtype") and hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{value!r} is a {type(value).__name__}: JSON has no form for it")
+    return json.dumps(value, default=plain_of_numpy)
 
 
 def from_json(text: Any) -> Any:
@@ -126,8 +120,9 @@ def build_buffer(client: Any, address: Any, size: int, *_ignored: Any, **_option
         return client.create_empty_blob()
     if _is_address(address):
         number = client._store.blob_at(int(address))
-        if number is not None and client.fetch_meta(number).memory_usage == size:
-            return client.fetch_meta(number)
+        known = None if number is None else client.fetch_meta(number)
+        if known is not None and known.memory_usage == size:
+            return known
     made = client.create_blob(size)
     _fill(made, address, size)
     return made.seal(client)
